@@ -1,0 +1,160 @@
+"""A study as a batch: plan, run through Snakemake, execute notebooks, build the index."""
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aacstudy import stages
+from aacstudy.artifacts import Artifact, imported_modules, module_digest
+from aacstudy.study import Study, root
+
+# Label, key in results.json, kind, and what to know beside it; rows of the index whose key was measured.
+HEADLINES = (
+    ("Encoder: mAP on held-out tagging clips", "tagging.map", "percent", "one encoder; interval over clips"),
+    ("Text-to-audio hit@1", "t2a.hit@1", "percent", "each caption searches all audios"),
+    ("Audio-to-text hit@1, raw losses", "a2t.raw.hit@1", "percent", "any of the audio's captions on top"),
+    ("Audio-to-text hit@1, min-max", "a2t.min_max.hit@1", "percent", "per caption; ties broken by raw loss"),
+    ("Audio-to-text hit@1, z-score", "a2t.z.hit@1", "percent", "per caption"),
+    ("Min-max minus raw", "a2t.min_max_minus_raw.hit@1", "percent", "paired difference in points"),
+    ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of it"),
+    ("Before-After accuracy, as published", "bat.accuracy", "percent", "no positions on the audio frames"),
+    ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
+    ("Before-After accuracy, frame positions", "bat.frame_positions.accuracy", "percent", "sinusoids added to the frames"),
+    ("… its blind control", "bat.frame_positions.blind", "percent", ""),
+)  # fmt: skip
+
+
+def configured(config: Mapping[str, str]) -> Study:
+    """The study of a Snakemake ``--config study=... overrides=...`` (overrides as JSON)."""
+    return Study.load(config["study"], json.loads(config.get("overrides") or "{}"))
+
+
+def arguments(config: Mapping[str, str]) -> str:
+    """The same choice of a study as shell arguments of this package's commands."""
+    overrides = config.get("overrides")
+    return shlex.quote(config["study"]) + (f" --overrides {shlex.quote(overrides)}" if overrides else "")
+
+
+def report_folder(study: Study) -> Path:
+    """Where a study's reports go: ``$AACSTUDY_REPORTS`` or ``reports/`` of the project, then the study's name."""
+    return Path(os.environ.get("AACSTUDY_REPORTS") or root() / "reports").resolve() / study.study
+
+
+def find(study: Study, name: str) -> Artifact:
+    """The artifact ``stage/label-key`` (or ``stage/label``) of a study; an unknown name raises and lists all."""
+    every = list(stages.everything(study))
+    for artifact in every:
+        if name in (f"{artifact.stage}/{artifact.name}", f"{artifact.stage}/{artifact.label}"):
+            return artifact
+    raise KeyError(f"no artifact {name}; there are {', '.join(f'{a.stage}/{a.name}' for a in every)}")
+
+
+def notebook_file(name: str) -> Path:
+    return root() / "notebooks" / f"{name}.ipynb"
+
+
+def _cells(name: str) -> list[tuple[str, str]]:
+    """Kind and source of a notebook's cells. Plain JSON: nbformat takes a second to import, and every job reads this."""
+    cells = json.loads(notebook_file(name).read_text(encoding="utf-8"))["cells"]
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+
+
+def notebook_key(study: Study, name: str) -> str:
+    """Digest of what a notebook's page depends on: its cells, parameters, inputs and the package code it imports."""
+    cells = _cells(name)
+    code = "\n".join(source for kind, source in cells if kind == "code")
+    made_of = {
+        "cells": cells,
+        "parameters": study.parameters(),
+        "inputs": [one.key for one in stages.needed(study, name)],
+        "code": module_digest(imported_modules(code)),
+        "page": _package_digest(),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def index_key(study: Study) -> str:
+    """Digest of what the index depends on beside the pages."""
+    made_of = [study.parameters(), HEADLINES, _package_digest()]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _package_digest() -> str:
+    templates = Path(__file__).parent / "templates"
+    files = sorted(
+        path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    return module_digest(["aacstudy.report"]) + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def title(name: str) -> str:
+    """The question of a notebook: its first heading."""
+    lines = (line for kind, source in _cells(name) if kind == "markdown" for line in source.splitlines())
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), name)
+
+
+def run_notebook(study: Study, name: str) -> None:
+    """Execute a notebook into the study's report folder and convert it to HTML."""
+    from aacstudy import report  # here, as what it needs takes two seconds to import
+
+    folder = report_folder(study)
+    executed = folder / "notebooks" / f"{name}.ipynb"
+    report.execute(notebook_file(name), executed, study.parameters(), folder)
+    pages = [(f"{one}.html", title(one)) for one in study.notebooks]
+    report.to_html(executed, folder / f"{name}.html", study.study, pages)
+
+
+def build_index(study: Study) -> Path:
+    """Merge the pages' numbers into results.json and write index.html."""
+    from aacstudy import report
+
+    folder = report_folder(study)
+    for page in (folder / "pages").glob("*.json"):
+        if page.stem not in study.notebooks:
+            page.unlink()
+    results = report.gather_results(folder)
+    about = {
+        "name": study.study,
+        "description": study.description,
+        "parameters": study.parameters(),
+        "seeds": list(study.seeds),
+    }
+    headlines = [row for row in HEADLINES if row[1] in results]
+    return report.index(folder, about, [(name, title(name)) for name in study.notebooks], headlines)
+
+
+def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
+    """Run a whole study through Snakemake; returns its exit status.
+
+    A folder of recordings is checked here, before anything is trained.
+    """
+    if study.corpus.name == "folder":
+        stages.corpus(study).make(cores)
+    config = [f"study={name}"] + ([f"overrides={json.dumps(overrides)}"] if overrides else [])
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root() / "workflow" / "Snakefile")]
+    command += [
+        "--directory",
+        str(root()),
+        "--cores",
+        str(cores),
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",
+    ]
+    command += ["--rerun-incomplete", "--keep-going", "--quiet", "rules", "host", "--config", *config]
+    return subprocess.run(command, env=_environment(), check=False).returncode
+
+
+def _environment() -> dict[str, str]:
+    defaults = {"OMP_NUM_THREADS": "1"}  # see device.py
+    if not sys.stderr.isatty():
+        defaults["TQDM_MININTERVAL"] = "10"  # a log file wants few lines
+    return defaults | dict(os.environ)

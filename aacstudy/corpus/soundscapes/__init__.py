@@ -1,0 +1,1 @@
+"""The embedded corpus: synthetic scenes with known events, order and captions; no download."""

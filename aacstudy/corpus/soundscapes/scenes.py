@@ -1,0 +1,211 @@
+"""Scenes of one event, two in sequence or two at once, over background noise; and short tagging clips.
+
+Everything about a clip follows from (seed, split, number), so clips can be made in any order and by any number
+of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the last-bit differences between
+processors: the files are the same bytes everywhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from joblib import Parallel, delayed
+from scipy import fft, signal
+from tqdm import tqdm
+
+from aacstudy.corpus import Corpus
+from aacstudy.corpus.soundscapes import grammar
+from aacstudy.corpus.soundscapes.events import EVENTS, active_rms, synthesise
+from aacstudy.options import CorpusOptions
+
+SPLITS = ("train", "validation", "test", "tagging_train", "tagging_test")
+KINDS = ("single", "sequence", "overlap")
+
+# Everyday sounds are not equally frequent; the order below is from frequent to rare (Zipf, exponent 0.6).
+_FREQUENT_FIRST = (
+    "man", "rain", "engine", "bird", "dog", "woman", "wind", "footsteps", "stream", "crowd", "typing", "bell",
+    "horn", "thunder", "baby", "applause", "siren", "phone", "knock", "cat", "clock", "laugh", "alarm", "cricket",
+    "helicopter", "cow", "vacuum", "glass",
+)  # fmt: skip
+BY_FREQUENCY = _FREQUENT_FIRST + tuple(event for event in EVENTS if event not in _FREQUENT_FIRST)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One event of a scene; seconds from its start, level in dB relative to full active RMS."""
+
+    event: str
+    onset: float
+    offset: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is heard in one clip; ``rng`` seeds continue where the plan's draws ended."""
+
+    split: str
+    number: int
+    kind: str
+    spans: tuple[Span, ...]
+    seconds: float
+    snr: float
+    noise_slope: float
+    hum: bool
+    low_pass: float | None  # Hz
+    peak: float
+
+    @property
+    def clip(self) -> str:
+        return f"{self.split}/{self.number:05d}"
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        return tuple(span.event for span in self.spans)
+
+
+def _rng(options: CorpusOptions, split: str, number: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([options.seed, SPLITS.index(split), number, purpose])
+
+
+def _distinct_events(rng: np.random.Generator, n: int, exponent: float) -> tuple[str, ...]:
+    weights = 1.0 / np.arange(1, len(BY_FREQUENCY) + 1) ** exponent
+    chosen = rng.choice(len(BY_FREQUENCY), size=n, replace=False, p=weights / weights.sum())
+    return tuple(BY_FREQUENCY[i] for i in chosen)
+
+
+def _spans(kind: str, events: tuple[str, ...], seconds: float, rng: np.random.Generator) -> tuple[Span, ...]:
+    levels = rng.uniform(-8.0, 0.0, size=2)
+    if kind == "single":
+        length = rng.uniform(0.5, 1.0) * seconds
+        onset = rng.uniform(0.0, seconds - length)
+        times = [(onset, onset + length)]
+    elif kind == "sequence":
+        change, gap = rng.uniform(0.38, 0.62) * seconds, rng.uniform(-0.8, 0.4)
+        times = [
+            (rng.uniform(0.0, 0.1) * seconds, change - gap / 2),
+            (change + gap / 2, rng.uniform(0.9, 1.0) * seconds),
+        ]
+    else:
+        times = [(rng.uniform(0.0, 0.15) * seconds, rng.uniform(0.85, 1.0) * seconds) for _ in events]
+    return tuple(
+        Span(event, round(float(on), 3), round(float(off), 3), round(float(level), 2))
+        for event, (on, off), level in zip(events, times, levels)
+    )
+
+
+def plan(split: str, number: int, options: CorpusOptions) -> Scene:
+    """Draw what a clip holds: 20 % one event, 50 % two in sequence, 30 % two at once; tagging clips 60 % one."""
+    rng = _rng(options, split, number, 0)
+    tagging = split.startswith("tagging")
+    seconds = options.tagging_seconds if tagging else options.seconds
+    kind = KINDS[int(rng.choice(3, p=[0.6, 0.0, 0.4] if tagging else [0.2, 0.5, 0.3]))]
+    # Tagging wants every class learnt: nearly uniform. Scenes are as unequal as everyday sounds.
+    events = _distinct_events(rng, 1 if kind == "single" else 2, 0.1 if tagging else 0.6)
+    return Scene(
+        split,
+        number,
+        kind,
+        _spans(kind, events, seconds, rng),
+        seconds,
+        snr=float(rng.uniform(options.snr_low, options.snr_high)),
+        noise_slope=float(rng.uniform(0.0, 1.0)),
+        hum=bool(rng.random() < 0.25),
+        low_pass=float(rng.uniform(0.22, 0.48)) * options.sample_rate if rng.random() < 0.5 else None,
+        peak=float(rng.uniform(0.2, 0.95)),
+    )
+
+
+def background(n: int, sample_rate: int, slope: float, hum: bool, rng: np.random.Generator) -> np.ndarray:
+    """Noise of spectrum 1/f^slope [n samples], RMS 1, with mains hum if asked for."""
+    size = fft.next_fast_len(n, real=True)
+    spectrum = fft.rfft(rng.standard_normal(size))
+    frequency = np.maximum(np.arange(spectrum.size) * sample_rate / size, 20.0)
+    noise = fft.irfft(spectrum * frequency ** (-slope / 2), size)[:n]
+    noise = noise / np.sqrt(np.mean(noise**2))
+    if hum:
+        base = (50.0, 60.0)[int(rng.integers(2))]
+        time = np.arange(n) / sample_rate
+        noise = noise + sum(
+            rng.uniform(0.1, 0.6) / k * np.sin(2 * np.pi * base * k * time) for k in (1, 2, 3)
+        )
+    return noise / np.sqrt(np.mean(noise**2))
+
+
+def render(scene: Scene, options: CorpusOptions) -> np.ndarray:
+    """Mix a scene: int16 [samples] at ``options.sample_rate``."""
+    rng = _rng(options, scene.split, scene.number, 1)
+    n, rate = round(scene.seconds * options.sample_rate), options.sample_rate
+    mix = np.zeros(n)
+    for span in scene.spans:
+        start = round(span.onset * rate)
+        sound = synthesise(span.event, rng, span.offset - span.onset, rate)[: n - start]
+        mix[start : start + sound.size] += sound * 10 ** (span.level / 20)
+    noise = background(n, rate, scene.noise_slope, scene.hum, rng)
+    mix = mix + noise * active_rms(mix, rate) * 10 ** (-scene.snr / 20)
+    if scene.low_pass is not None:
+        mix = signal.sosfilt(signal.butter(4, scene.low_pass, fs=rate, output="sos"), mix)
+    return np.round(mix * (scene.peak * 32767 / np.max(np.abs(mix)))).astype(np.int16)
+
+
+def _write(scene: Scene, folder: Path, options: CorpusOptions) -> None:
+    soundfile.write(
+        folder / "audio" / f"{scene.clip}.wav", render(scene, options), options.sample_rate, "PCM_16"
+    )
+
+
+def write_captions(scenes: list[Scene], options: CorpusOptions) -> pd.DataFrame:
+    """Captions of scenes as a table; no text twice within validation or test (duplicates fill the top ranks)."""
+    taken: dict[str, set[str]] = {"validation": set(), "test": set()}
+    rows = []
+    for scene in scenes:
+        rng = _rng(options, scene.split, scene.number, 2)
+        used = taken.get(scene.split, set())
+        for caption in grammar.captions(scene.kind, scene.events, options.captions_per_clip, rng, used):
+            rows.append({"clip": scene.clip} | vars(caption) | {"mentions": " ".join(caption.mentions)})
+    return pd.DataFrame(rows)
+
+
+def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
+    """Make the embedded corpus in ``folder``: audio, clips, captions, events. Same options, same bytes."""
+    scenes = [plan(split, number, options) for split in SPLITS for number in range(getattr(options, split))]
+    for split in SPLITS:
+        (folder / "audio" / split).mkdir(parents=True, exist_ok=True)
+    chunks = [scenes[i : i + 32] for i in range(0, len(scenes), 32)]
+    jobs = Parallel(n_jobs=cores, return_as="generator_unordered")(
+        delayed(_write_all)(chunk, folder, options) for chunk in chunks
+    )
+    _consume(jobs, len(scenes))
+    clips = pd.DataFrame(
+        [
+            {
+                "clip": s.clip,
+                "split": s.split,
+                "path": f"audio/{s.clip}.wav",
+                "seconds": s.seconds,
+                "kind": s.kind,
+                "snr": round(s.snr, 2),
+            }
+            for s in scenes
+        ]
+    )
+    events = pd.DataFrame([{"clip": s.clip} | vars(span) for s in scenes for span in s.spans])
+    captioned = [scene for scene in scenes if not scene.split.startswith("tagging")]
+    corpus = Corpus(folder, clips, write_captions(captioned, options), events)
+    corpus.save()
+    return corpus
+
+
+def _write_all(scenes: list[Scene], folder: Path, options: CorpusOptions) -> int:
+    for scene in scenes:
+        _write(scene, folder, options)
+    return len(scenes)
+
+
+def _consume(jobs: Iterator[int], total: int) -> None:
+    with tqdm(total=total, desc="soundscapes", unit="clip") as bar:
+        for done in jobs:
+            bar.update(done)

@@ -1,0 +1,1 @@
+"""The networks: log-mel front-end, tagging encoder, captioning decoder, and their files."""

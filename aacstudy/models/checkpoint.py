@@ -1,0 +1,182 @@
+"""Networks in safetensors files: tensors, and beside them everything needed to build the network again.
+
+Nothing is unpickled. What no tensor shows (heads, frame positions, vocabulary, mel settings) is JSON in the file's header.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from aacstudy.models.captioner import Captioner
+from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
+
+if TYPE_CHECKING:
+    from aacstudy.models.encoder import TaggingEncoder
+
+HEADER = "aacstudy"  # the one key of the safetensors header that we use
+
+
+def save(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """Write tensors and JSON-able metadata to one safetensors file; the same content gives the same bytes.
+
+    The file appears whole or not at all: it is written under a temporary name in its folder and renamed.
+    Raises ValueError where the metadata is not JSON.
+    """
+    path = Path(path)
+    try:
+        header = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: metadata cannot be written as JSON: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, metadata={HEADER: header})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `save` wrote: tensors on the CPU and the metadata.
+
+    Raises FileNotFoundError, or ValueError naming the file where it is no safetensors file or lacks our metadata.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from error
+    if header is None:
+        raise ValueError(f"{path}: no '{HEADER}' metadata in the header; was it written by aacstudy?")
+    try:
+        metadata = json.loads(header)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: the '{HEADER}' metadata is not JSON ({error})") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: the '{HEADER}' metadata is a {type(metadata).__name__}, not a mapping")
+    return tensors, metadata
+
+
+def save_encoder(path: str | Path, encoder: TaggingEncoder, classes: tuple[str, ...]) -> None:
+    """Write an encoder with its options, front-end and class names, in the order of its logits.
+
+    Raises ValueError where the number of names is not the encoder's number of classes.
+    """
+    classes = tuple(classes)
+    if len(classes) != encoder.classes:
+        raise ValueError(f"{path}: {len(classes)} class names for an encoder of {encoder.classes} classes")
+    metadata = {
+        "model": "TaggingEncoder",
+        "frontend": asdict(encoder.frontend),
+        "options": asdict(encoder.options),
+        "classes": list(classes),
+    }
+    save(path, encoder.state_dict(), metadata)
+
+
+def load_encoder(path: str | Path) -> tuple[TaggingEncoder, tuple[str, ...]]:
+    """Read an encoder, in eval mode on the CPU, and its class names.
+
+    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global random state is kept.
+    """
+    from aacstudy.models.encoder import TaggingEncoder  # here, as timm takes seconds to import
+
+    tensors, metadata = load(path)
+    _check_metadata(path, metadata, "TaggingEncoder", {"frontend": dict, "options": dict, "classes": list})
+    frontend = _options(path, FrontendOptions, metadata["frontend"])
+    options = _options(path, EncoderOptions, metadata["options"])
+    classes = tuple(metadata["classes"])
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+        encoder = TaggingEncoder(frontend, options, len(classes))
+    _fill(path, encoder, tensors)
+    return encoder.eval(), classes
+
+
+def save_captioner(path: str | Path, captioner: Captioner, vocabulary: list[str], extra: dict) -> None:
+    """Write a captioner with its options, heads included, its vocabulary in id order, and anything JSON-able.
+
+    Raises ValueError where the vocabulary is not as long as the captioner's, or `extra` is not JSON.
+    """
+    vocabulary = list(vocabulary)
+    if len(vocabulary) != captioner.vocabulary_size:
+        raise ValueError(f"{path}: {len(vocabulary)} words for a captioner of {captioner.vocabulary_size}")
+    metadata = {
+        "model": "Captioner",
+        "frame_dim": captioner.frame_dim,
+        "options": asdict(captioner.options),
+        "vocabulary": vocabulary,
+        "extra": extra,
+    }
+    save(path, captioner.state_dict(), metadata)
+
+
+def load_captioner(path: str | Path) -> tuple[Captioner, list[str], dict]:
+    """Read a captioner, in eval mode on the CPU, its vocabulary and the extra mapping.
+
+    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong; no option is ever filled
+    with a default, as another number of heads would load and give other losses. The global random state is kept.
+    """
+    tensors, metadata = load(path)
+    wanted = {"frame_dim": int, "options": dict, "vocabulary": list, "extra": dict}
+    _check_metadata(path, metadata, "Captioner", wanted)
+    options = _options(path, DecoderOptions, metadata["options"])
+    vocabulary = metadata["vocabulary"]
+    with torch.random.fork_rng(devices=[]):
+        captioner = Captioner(metadata["frame_dim"], len(vocabulary), options)
+    _fill(path, captioner, tensors)
+    return captioner.eval(), vocabulary, metadata["extra"]
+
+
+def _check_metadata(path, metadata: dict, model: str, wanted: dict[str, type]) -> None:
+    """Refuse metadata of another model, or in which a field is missing or of another type."""
+    if metadata.get("model") != model:
+        raise ValueError(f"{path}: holds model {metadata.get('model')!r}, not {model!r}")
+    for name, kind in wanted.items():
+        if not isinstance(metadata.get(name), kind):
+            raise ValueError(f"{path}: metadata field '{name}' is missing or no {kind.__name__}")
+
+
+def _options(path, cls: type, values: dict):
+    """Build an options dataclass from exactly its own fields."""
+    names = {field.name for field in fields(cls)}
+    if names != values.keys():
+        raise ValueError(
+            f"{path}: {cls.__name__} in the metadata: missing {sorted(names - values.keys())}, "
+            f"unknown {sorted(values.keys() - names)}"
+        )
+    # JSON has no tuples
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {cls.__name__} in the metadata: {error}") from error
+
+
+def _fill(path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load tensors whose names, shapes and types must be exactly the model's."""
+    own = model.state_dict()
+    problems = [f"missing tensor '{name}'" for name in own if name not in tensors]
+    problems += [f"unexpected tensor '{name}'" for name in tensors if name not in own]
+    for name in own.keys() & tensors.keys():
+        found, wanted = tensors[name], own[name]
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            problems.append(
+                f"tensor '{name}' is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
+            )
+    if problems:
+        raise ValueError(f"{path}: the tensors do not fit the metadata: " + "; ".join(sorted(problems)))
+    model.load_state_dict(tensors, strict=True)

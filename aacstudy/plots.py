@@ -1,0 +1,209 @@
+"""Figures: each function takes tables or arrays and returns axes; none computes a metric.
+
+One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style or label.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
+COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "none": BLUE, "sinusoidal": ORANGE}
+NAMES = {
+    "raw": "raw",
+    "min_max": "min-max",
+    "z": "z-score",
+    "none": "no frame positions (as published)",
+    "sinusoidal": "sinusoidal frame positions",
+}
+
+
+def style() -> None:
+    """Set the look of all figures."""
+    sns.set_theme(style="ticks", context="notebook", palette=[BLUE, ORANGE, GREEN, PINK, GREY])
+    plt.rcParams.update(
+        {"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium",
+         "axes.titleweight": "normal", "axes.titlelocation": "left", "legend.frameon": False, "font.size": 10}
+    )  # fmt: skip
+
+
+def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
+    """Log-power spectrogram of samples [n], with a bar over each event's span (``event``, ``onset``, ``offset``)."""
+    decibel = samples.astype(float) / max(1e-9, np.abs(samples).max())
+    ax.specgram(
+        decibel, NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", vmin=-140, vmax=-40, rasterized=True
+    )
+    top = sample_rate / 2
+    for row, span in enumerate(spans.itertuples()):
+        y = top * (1.04 + 0.1 * row)
+        ax.plot(
+            [span.onset, span.offset],
+            [y, y],
+            lw=4,
+            color=(BLUE, ORANGE)[row % 2],
+            clip_on=False,
+            solid_capstyle="butt",
+        )
+        ax.text(span.onset, y + 0.02 * top, f" {span.event}", fontsize=8, va="bottom")
+    ax.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, len(samples) / sample_rate), ylim=(0, top))
+    ax.yaxis.set_major_formatter(lambda hertz, _: f"{hertz / 1000:g}")
+    return ax
+
+
+def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
+    """Horizontal bars of one number per class, the best on top."""
+    ordered = scores.sort_values()
+    ax.barh(ordered.index, ordered.values, color=BLUE, height=0.7)
+    ax.axvline(ordered.mean(), color=ORANGE, ls="--", lw=1)
+    ax.text(ordered.mean(), 0.2, f" mean {ordered.mean():.2f}", color=ORANGE, va="bottom")
+    ax.set(xlabel=xlabel, xlim=(0, 1))
+    ax.tick_params(axis="y", labelsize=8, length=0)
+    return ax
+
+
+def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
+    """One line per seed over epochs, colour and line style by variant."""
+    for (variant, _seed), rows in history.groupby(["variant", "seed"], sort=False):
+        ax.plot(
+            rows["epoch"],
+            rows[column],
+            color=COLOURS[variant],
+            ls="-" if variant == "none" else "--",
+            lw=1.5,
+            marker=".",
+        )
+    ends = history.groupby("variant", sort=False)[[column]].max()
+    for row, variant in enumerate(ends.index):
+        ax.text(
+            0.98,
+            0.95 - 0.08 * row,
+            NAMES[variant],
+            color=COLOURS[variant],
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=9,
+        )
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str) -> Axes:
+    """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k as a dotted line."""
+    for normaliser, rows in curves.groupby("normaliser", sort=False):
+        ax.plot(rows["k"], 100 * rows["value"], color=COLOURS[normaliser], marker="o", ms=3)
+        ax.fill_between(
+            rows["k"], 100 * rows["low"], 100 * rows["high"], color=COLOURS[normaliser], alpha=0.15, lw=0
+        )
+    last = curves[curves["k"] == curves["k"].max()].sort_values("value")
+    y = -np.inf
+    for row in last.itertuples():
+        y = max(100 * row.value, y + 6)
+        ax.annotate(
+            NAMES[row.normaliser],
+            (row.k, y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=COLOURS[row.normaliser],
+            va="center",
+            fontsize=9,
+        )
+    ax.plot(chance.index, 100 * chance.values, color="black", ls=":", lw=1)
+    ax.annotate(
+        "chance",
+        (chance.index[-1], 100 * chance.iloc[-1]),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+    )
+    ax.set(xscale="log", xlabel="k", ylabel="hit@k (%)", ylim=(0, 100), title=title)
+    ax.set_xticks(list(chance.index), [str(k) for k in chance.index])
+    ax.minorticks_off()
+    return ax
+
+
+def caption_bands(loss: np.ndarray, ax: Axes) -> Axes:
+    """Each caption's loss over all audios: median and central 90 % [audios, captions], captions sorted by mean."""
+    order = loss.mean(axis=0).argsort()
+    low, middle, high = np.quantile(loss[:, order], [0.05, 0.5, 0.95], axis=0)
+    x = np.arange(loss.shape[1])
+    ax.fill_between(x, low, high, color=BLUE, alpha=0.3, lw=0)
+    ax.plot(x, middle, color=BLUE, lw=1)
+    ax.set(xlabel="captions, sorted by their mean loss", ylabel="loss (nats per token)", xlim=(0, len(x) - 1))
+    return ax
+
+
+def shares(parts: pd.DataFrame, ax: Axes) -> Axes:
+    """Horizontal bars of variance shares with intervals: index names, ``value``, ``low``, ``high`` in 0…1."""
+    y = np.arange(len(parts))[::-1]
+    error = 100 * np.stack([parts["value"] - parts["low"], parts["high"] - parts["value"]])
+    ax.barh(
+        y,
+        100 * parts["value"],
+        xerr=error.clip(0),
+        color=BLUE,
+        height=0.6,
+        error_kw={"lw": 1.2, "capsize": 3},
+    )
+    for position, value in zip(y, parts["high"]):
+        ax.text(
+            100 * value + 2,
+            position,
+            f"{100 * parts['value'].iloc[len(parts) - 1 - position]:.1f} %",
+            va="center",
+            fontsize=9,
+        )
+    ax.set(yticks=y, yticklabels=parts.index, xlabel="share of the loss variance (%)", xlim=(0, 105))
+    return ax
+
+
+def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
+    """How often each caption is among the top ten, largest first, one line per normaliser (log scale)."""
+    for name, values in counts.items():
+        ordered = np.sort(values)[::-1]
+        ax.plot(
+            np.arange(1, len(ordered) + 1), np.maximum(ordered, 0.5), color=COLOURS[name], label=NAMES[name]
+        )
+        ax.text(
+            1.1, ordered[0], f"{NAMES[name]}: {ordered[0]:.0f}", color=COLOURS[name], fontsize=9, va="bottom"
+        )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="captions, from the most returned",
+        ylabel="audios with it in their top 10",
+    )
+    return ax
+
+
+def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Points with intervals: ``row``, ``what`` (accuracy or a control), ``value``, ``low``, ``high`` in 0…1."""
+    marks = {
+        "accuracy": ("o", BLUE),
+        "blind": ("s", GREY),
+        "trigram": ("^", GREEN),
+        "null audio": ("D", PINK),
+    }
+    rows = list(dict.fromkeys(table["row"]))
+    kinds = [kind for kind in marks if kind in set(table["what"])]
+    for offset, kind in enumerate(kinds):
+        part = table[table["what"] == kind]
+        y = [len(rows) - 1 - rows.index(row) + 0.24 - 0.16 * offset for row in part["row"]]
+        error = 100 * np.stack([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
+        marker, colour = marks[kind]
+        ax.errorbar(
+            100 * part["value"], y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind
+        )
+    ax.axvline(50, color="black", ls=":", lw=1)
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=rows[::-1],
+        xlabel="items whose true caption costs less (%)",
+        xlim=(0, 100),
+    )
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=len(kinds), fontsize=9)
+    return ax

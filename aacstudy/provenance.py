@@ -1,0 +1,112 @@
+"""Where a page comes from: commit, versions, parameters, seeds, artifacts and times, and nothing about who ran it."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+
+PACKAGES = (
+    "aacstudy",
+    "torch",
+    "torchaudio",
+    "timm",
+    "numpy",
+    "pandas",
+    "scipy",
+    "zarr",
+    "papermill",
+    "nbconvert",
+)
+
+
+def collect(
+    parameters: dict,
+    artifacts: list[dict],
+    started: datetime,
+    device: str = "cpu",
+    seeds: list[int] | None = None,
+) -> dict:
+    """The record for page.provenance, made of plain JSON types.
+
+    `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began (taken as UTC where
+    it has no zone); `seeds` default to those found in the parameters. Absolute paths keep their last part only.
+    """
+    now = datetime.now(UTC)
+    started = started if started.tzinfo else started.replace(tzinfo=UTC)
+    fields = ("stage", "key", "seconds", "reused")
+    return {
+        "commit": commit(),
+        "time": now.isoformat(timespec="seconds"),
+        "seconds": round((now - started).total_seconds(), 1),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_count": cores(),
+        "device": str(device),
+        "versions": versions(),
+        "seeds": _seeds(parameters) if seeds is None else [int(seed) for seed in seeds],
+        "parameters": private(parameters),
+        "artifacts": [private({f: artifact[f] for f in fields if f in artifact}) for artifact in artifacts],
+    }
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def commit(folder: Path | None = None) -> str:
+    """The commit of the code in this folder, '+ changes' where something differs from it, 'unknown' outside git."""
+    folder = Path(__file__).parent if folder is None else folder
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # an installed copy may lie in a folder that some other repository ignores
+    if not git("ls-files", "."):
+        return "unknown"
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown"
+    return f"{head} + changes" if git("status", "--porcelain") else head
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the main packages, without importing them."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def private(value):
+    """The value with plain JSON types, absolute paths and those below a home folder cut to '…/<last part>'."""
+    if isinstance(value, dict):
+        return {str(key): private(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [private(inner) for inner in value]
+    if isinstance(value, str | PurePath):
+        text = str(value)
+        absolute = re.match(r"(/|~|[A-Za-z]:[\\/]|\\\\|file:)", text)
+        return "…/" + re.split(r"[\\/]", text.rstrip("/\\"))[-1] if absolute else text
+    return value.item() if hasattr(value, "item") else value
+
+
+def _seeds(parameters: dict) -> list[int]:
+    """All integers under keys named seed or seeds, at any depth."""
+    found: list[int] = []
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            found += _seeds(value)
+        elif str(key) in ("seed", "seeds"):
+            found += [int(seed) for seed in (value if isinstance(value, list | tuple) else [value])]
+    return sorted(set(found))

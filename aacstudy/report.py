@@ -1,0 +1,223 @@
+"""The driver's side of the notebooks: execute them, make their HTML pages, gather results, build the index."""
+
+import base64
+import json
+import re
+import warnings
+from pathlib import Path
+
+import jinja2
+import nbformat
+
+from .execution import NotebookError, check_parameters, execute
+from .markup import inline_markdown, markdown_to_html
+from .page import write_whole
+from .provenance import private
+
+__all__ = ["NotebookError", "check_parameters", "execute", "gather_results", "index", "to_html"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+QUESTION = (
+    "Train an audio captioner, then ask how far its own cross-entropy also works as an audio-text search engine, "
+    "where it is biased, and whether it hears order."
+)
+PAGE_BYTES = 5_000_000
+# what makes a browser ask another host; links (<a href>) only do so when followed
+REMOTE = re.compile(
+    r"<(?:script|link|img|iframe|audio|video|source|embed|object|image|use)\b[^>]*?"
+    r"\b(?:src|href|data|srcset)\s*=\s*[\"']?\s*(?:https?:)?//[^\"'\s>]+",
+    re.IGNORECASE,
+)
+STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>|\bstyle=\"([^\"]*)\"", re.IGNORECASE | re.DOTALL)
+REMOTE_STYLE = re.compile(r"@import\b[^;]*|url\(\s*[\"']?(?:https?:)?//[^)]*", re.IGNORECASE)
+
+
+def to_html(notebook: Path, html: Path, study_name: str, pages: list[tuple[str, str]]) -> None:
+    """Convert an executed notebook to one self-contained HTML page.
+
+    `pages` are (file name, title) of all pages in order, for the links to the previous and the next.
+    ValueError where the page would load something from elsewhere; a warning where it is larger than 5 MB.
+    """
+    from nbconvert import HTMLExporter
+
+    notebook, html = Path(notebook), Path(html)
+    node = nbformat.read(notebook, as_version=4)
+    title, answer = _take_title(node) or notebook.stem, _take_answer(node)
+    headings: list[tuple[int, str, str]] = []
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    exporter.register_filter("markdown2html", lambda text: markdown_to_html(text, headings, raw_html=True))
+    body, _ = exporter.from_notebook_node(node)
+    names = [name for name, _ in pages]
+    here = names.index(html.name) if html.name in names else None
+    text = _templates().get_template("page.html.j2").render(
+        study_name=study_name,
+        title=inline_markdown(title),
+        plain_title=re.sub(r"[*`$]", "", title),
+        answer=answer,
+        body=body,
+        headings=[heading for heading in headings if heading[0] in (2, 3)],
+        previous=pages[here - 1] if here else None,
+        following=pages[here + 1] if here is not None and here + 1 < len(pages) else None,
+    )  # fmt: skip
+    _publish(html, text)
+
+
+def _take_title(node) -> str | None:
+    """Cut the first level-1 heading out of the notebook and return its text."""
+    for cell in node.cells:
+        if cell.cell_type == "markdown" and (
+            match := re.search(r"^#[ \t]+(.+?)[ \t#]*$", cell.source, re.MULTILINE)
+        ):
+            cell.source = cell.source[: match.start()] + cell.source[match.end() :]
+            return match[1]
+    return None
+
+
+def _take_answer(node) -> str:
+    """Cut the output of page.answer out of the notebook and return its HTML."""
+    for cell in node.cells:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("aacstudy") == "answer":
+                cell.outputs.remove(output)
+                return output.data["text/html"]
+    return ""
+
+
+def _publish(path: Path, text: str) -> None:
+    """Write a page whole, after making sure that a browser asks no other host for any part of it."""
+    styles = " ".join(first or second for first, second in STYLE.findall(text))
+    if remote := REMOTE.search(text) or REMOTE_STYLE.search(styles):
+        raise ValueError(f"{path.name} would load {remote[0][:200]!r}; a report must not need the network")
+    content = text.encode("utf-8")
+    if len(content) > PAGE_BYTES:
+        warnings.warn(
+            f"{path.name} has {len(content) / 1e6:.1f} MB, more than 5; show fewer or rasterised figures, or less audio",
+            stacklevel=3,
+        )
+    write_whole(path, content)
+
+
+def gather_results(folder: Path) -> dict[str, float]:
+    """Merge the results in `pages/*.json` into `results.json`, sorted; ValueError where two pages give the same key."""
+    merged, owner = {}, {}
+    for page in _records(Path(folder)).values():
+        for key, value in page["results"].items():
+            if key in merged:
+                raise ValueError(f"result {key!r} is given by both {owner[key]} and {page['notebook']}")
+            merged[key], owner[key] = value, page["notebook"]
+    merged = dict(sorted(merged.items()))
+    write_whole(Path(folder) / "results.json", (json.dumps(merged, indent=1) + "\n").encode("utf-8"))
+    return merged
+
+
+def _records(folder: Path) -> dict[str, dict]:
+    """The pages' records by notebook name."""
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "pages").glob("*.json"))
+    ]
+    return {record["notebook"]: record for record in records}
+
+
+def index(
+    folder: Path,
+    study: dict,
+    notebooks: list[tuple[str, str]],
+    headlines: list[tuple[str, str, str, str]] = (),
+) -> Path:
+    """Build `index.html` from `pages/*.json` and `results.json`; a notebook without a record is 'not run yet'.
+
+    `study`: name, description, parameters (by section), and optionally corpus (label → size), seeds, device.
+    `notebooks`: (name, question) in order; the page of `name` is `<name>.html`.
+    `headlines`: (label, key, kind, note); shown are `<key>.mean` (or `<key>` itself), its 95 % interval `<key>.low`
+    to `<key>.high` and `<key>.n`. kind "percent" takes fractions in 0…1, "number" anything.
+    """
+    folder = Path(folder)
+    records = _records(folder)
+    path = folder / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    provenances = [record["provenance"] for record in records.values() if record["provenance"]]
+
+    def distinct(field: str) -> str:
+        return ", ".join(sorted({str(p[field]) for p in provenances if p.get(field)}))
+
+    seeds = study.get("seeds") or sorted({seed for p in provenances for seed in p.get("seeds", [])})
+    facts = {
+        "study": study["name"],
+        **{label: _count(size) for label, size in study.get("corpus", {}).items()},
+        "seeds": ", ".join(map(str, seeds)),
+        "commit": distinct("commit"),
+        "device": study.get("device") or distinct("device"),
+        "total time": duration(sum(p.get("seconds", 0) for p in provenances)),
+        "notebooks run": f"{sum(name in records for name, _ in notebooks)} of {len(notebooks)}",
+    }
+    text = _templates().get_template("index.html.j2").render(
+        question=QUESTION,
+        study={"name": study["name"], "description": study.get("description"), "parameters": private(study.get("parameters", {}))},
+        facts={label: fact for label, fact in facts.items() if fact},
+        headlines=[_headline(results, *headline) for headline in headlines],
+        cards=[_card(folder, name, title, records.get(name)) for name, title in notebooks],
+    )  # fmt: skip
+    _publish(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def _count(size) -> str:
+    return f"{size:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(size, int) else str(size)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: '40 s', '3 min 20 s', '2 h 5 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _headline(results: dict, label: str, key: str, kind: str, note: str = "") -> dict:
+    """One row of the headline table, formatted; `bar` are low, value, high in 0…100 where the number is a percentage."""
+    if kind not in ("percent", "number"):
+        raise ValueError(f"headline {label!r}: kind is {kind!r}, not 'percent' or 'number'")
+    keys = (f"{key}.mean" if f"{key}.mean" in results else key, f"{key}.low", f"{key}.high")
+    factor, form, unit = (100, ".1f", "\N{NO-BREAK SPACE}%") if kind == "percent" else (1, ".4g", "")
+    numbers = [factor * results[k] if k in results else None for k in keys]
+    value, low, high = (None if x is None else format(x, form) for x in numbers)
+    drawn = kind == "percent" and all(x is not None and 0 <= x <= 100 for x in numbers)
+    return {
+        "label": label,
+        "note": note,
+        "value": f"{value}{unit}" if value else None,
+        "interval": f"{low} – {high}{unit}" if low and high else None,
+        "n": _count(int(results[f"{key}.n"])) if f"{key}.n" in results else None,
+        "bar": numbers if drawn else None,
+    }
+
+
+def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
+    """One notebook of the index: question, answer, first figure as a data URI, time."""
+    card = {"file": f"{name}.html", "title": inline_markdown(title), "run": record is not None}
+    if record is None:
+        return card
+    seconds = (record["provenance"] or {}).get("seconds")
+    card |= {
+        "answer": markdown_to_html(record["answer"]),
+        "time": duration(seconds) if seconds is not None else None,
+    }
+    if record["figures"] and (folder / record["figures"][0]["file"]).exists():
+        picture = (folder / record["figures"][0]["file"]).read_bytes()
+        uri = "data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii")
+        card |= {"picture": uri, "alt": record["figures"][0]["alt"]}
+    return card
+
+
+def _templates() -> jinja2.Environment:
+    """Jinja with autoescape; only what `markup` and nbconvert made is marked safe, in the templates."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Audio-text retrieval from a matrix of scores: metrics, normalisations and hubness."""

@@ -1,0 +1,1 @@
+"""The audio × caption matrix of negative log-likelihoods: plain reference, batched path, store."""

@@ -1,0 +1,31 @@
+"""One pair after another, as published: the oracle that faster paths must equal."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aacstudy.models.captioner import Captioner, token_nll
+
+
+@torch.inference_mode()
+def nll_reference(captioner: Captioner, frames: Sequence[Tensor], captions: Sequence[list[int]]) -> Tensor:
+    """Negative log-likelihoods [audios, captions]: sums over a caption's words and EOS, natural log, float32.
+
+    frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv 2308.15090, before
+    its division by the number of tokens; evaluation mode, no label smoothing.
+    """
+    captioner.eval()
+    device = next(captioner.parameters()).device
+    result = torch.zeros(len(frames), len(captions))
+    for a, clip in enumerate(frames):
+        for c, ids in enumerate(captions):
+            tokens = torch.tensor([ids], device=device)  # [1, n]
+            logits = captioner(clip[None].to(device), None, tokens[:, :-1])  # [1, n - 1, vocabulary]
+            result[a, c] = token_nll(logits, tokens[:, 1:]).sum().cpu()
+    return result
+
+
+def token_counts(captions: Sequence[list[int]]) -> Tensor:
+    """Terms of each caption's sum [captions]: its words and EOS, BOS excluded."""
+    return torch.tensor([len(ids) - 1 for ids in captions])

@@ -1,0 +1,206 @@
+"""Intervals and tests whose unit is the audio.
+
+An audio's captions are dependent, so resampling draws whole audios (clusters), never single captions. Where several
+seeds exist, seeds and audios are both resampled, crossed. All randomness comes from the `seed` argument.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+_BLOCK = 1000  # resamples at a time: 1000 x 1045 audios are 8 MB
+
+
+class Interval(NamedTuple):
+    """A value with its confidence interval, the number of units and what the unit is."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n} {self.unit})"
+
+    def percent(self, digits: int = 1) -> str:
+        """Write a share as percent: `37.1 % [35.0, 39.2] (n = 1045 audios)`."""
+        value, low, high = (f"{100 * number:.{digits}f}" for number in self[:3])
+        return f"{value} % [{low}, {high}] (n = {self.n} {self.unit})"
+
+
+class Difference(NamedTuple):
+    """A paired difference: its interval and the two-sided sign-flip p-value."""
+
+    interval: Interval
+    p_value: float
+
+
+def clustered_bootstrap(
+    values, clusters, statistic=np.mean, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> Interval | list[Interval]:
+    """Percentile interval of a statistic, resampling whole clusters with replacement.
+
+    values `[n]` or `[n, metrics]`, clusters `[n]`: the audio of each row, any hashable labels of one type.
+    `statistic` takes rows and `axis=0`, as np.mean (fast) or np.median (one call per resample). Returns an Interval
+    in the values' unit, or one per metric. Raises ValueError for unequal lengths or values that are not finite.
+    Source: Davison and Hinkley 1997, section 3.8 (clusters whole).
+    """
+    values, code, n_clusters = _check(np.asarray(values, dtype=float), clusters)
+    rng = np.random.default_rng(seed)
+    table = values.reshape(len(values), -1)  # [n, metrics]
+    if statistic is np.mean:
+        sums, sizes = _cluster_sums(table, code, n_clusters)  # [clusters, metrics], [clusters]
+        draws = np.concatenate(
+            [(w @ sums) / (w @ sizes)[:, None] for w in _weights(rng, n_clusters, resamples)]
+        )
+    else:
+        weights = np.concatenate(list(_weights(rng, n_clusters, resamples)))
+        draws = np.stack([statistic(np.repeat(table, w[code].astype(int), axis=0), axis=0) for w in weights])
+    low, high = np.quantile(draws, _tails(confidence), axis=0)  # [metrics] each
+    point = statistic(table, axis=0)
+    intervals = [
+        Interval(float(p), float(a), float(b), n_clusters, "audios") for p, a, b in zip(point, low, high)
+    ]
+    return intervals[0] if values.ndim == 1 else intervals
+
+
+def bootstrap_over_seeds(
+    values, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> Interval:
+    """Percentile interval of the mean, resampling seeds and audios crossed.
+
+    values `[seeds, n]`, clusters `[n]`. With one seed only audios are resampled, and the unit says so: such an
+    interval leaves out the variation between training runs. With few seeds that variation is estimated roughly.
+    Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
+    """
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    by_row, code, n_clusters = _check(values.T, clusters)
+    sums, sizes = _cluster_sums(by_row, code, n_clusters)  # [clusters, seeds], [clusters]
+    n_seeds = len(values)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for weights in _weights(rng, n_clusters, resamples):
+        per_seed = (weights @ sums) / (weights @ sizes)[:, None]  # [resamples, seeds]
+        # One seed gets weight 1 in every resample: only the audios vary.
+        (seed_weights,) = _weights(rng, n_seeds, len(weights))
+        draws.append((per_seed * seed_weights).sum(axis=1) / n_seeds)
+    low, high = np.quantile(np.concatenate(draws), _tails(confidence))
+    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
+    return Interval(float(values.mean()), float(low), float(high), n_clusters, unit)
+
+
+def paired_difference(
+    a, b, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95, permutations: int = 10_000
+) -> Difference:
+    """Interval and sign-flip test of mean(a - b) on the same rows and seeds.
+
+    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a - b. The p-value
+    is two-sided; each permutation flips the sign of whole clusters, averaged over the seeds, and the observed one
+    counts as one of them, so the smallest possible is 1 / (permutations + 1). Its null is about audios, given these
+    seeds. Raises ValueError for unequal shapes.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}: the rows and seeds must be paired")
+    difference = np.atleast_2d(a - b)
+    interval = bootstrap_over_seeds(difference, clusters, resamples, seed, confidence)
+    rows, code, n_clusters = _check(difference.mean(axis=0), clusters)
+    sums = np.bincount(code, rows, n_clusters)  # [clusters]
+    # Sums in another order round differently: an equal permutation must count as equal.
+    limit = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    rng = np.random.default_rng([seed, 1])
+    extreme = 0
+    for start in range(0, permutations, _BLOCK):
+        signs = 2.0 * rng.integers(0, 2, (min(_BLOCK, permutations - start), n_clusters)) - 1
+        extreme += int(np.count_nonzero(np.abs(signs @ sums) >= limit))
+    return Difference(interval, (1 + extreme) / (1 + permutations))
+
+
+def holm(pvalues) -> np.ndarray:
+    """Adjust p-values for their number, step-down; order kept, values capped at 1.
+
+    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    pvalues = np.asarray(pvalues, dtype=float)
+    if pvalues.ndim != 1 or not np.all((pvalues >= 0) & (pvalues <= 1)):
+        raise ValueError("pvalues must be a list of numbers from 0 to 1")
+    order = np.argsort(pvalues, kind="stable")
+    scaled = pvalues[order] * np.arange(len(pvalues), 0, -1)
+    adjusted = np.empty_like(pvalues)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return adjusted
+
+
+def student_interval(values, confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean over seeds.
+
+    values `[seeds]`, one number per training run. One seed has no interval: its bounds are NaN.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError(f"values has shape {values.shape}, expected [seeds] of finite numbers")
+    mean, n = float(values.mean()), len(values)
+    if n == 1:
+        return Interval(mean, float("nan"), float("nan"), 1, "seed")
+    half = float(stdtrit(n - 1, _tails(confidence)[1]) * values.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n, "seeds")
+
+
+def variance_shares(matrix) -> dict[str, float]:
+    """Split a matrix's variance into what captions, audios and their pairing explain.
+
+    matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares, summing to 1:
+    `caption` (column means), `audio` (row means), `interaction` (the rest: the matching signal and noise).
+    Raises ValueError for a constant matrix or values that are not finite. Source: two-way analysis of variance
+    without replication; descriptive, with no correction for degrees of freedom.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
+        raise ValueError(f"matrix has shape {matrix.shape}, expected [audios, captions] of finite numbers")
+    if matrix.min() == matrix.max():
+        raise ValueError("matrix is constant: there is no variance to share")
+    centred = matrix - matrix.mean()
+    audio = centred.mean(axis=1, keepdims=True)  # [audios, 1]
+    caption = centred.mean(axis=0, keepdims=True)  # [1, captions]
+    parts = {
+        "caption": np.mean(caption**2),
+        "audio": np.mean(audio**2),
+        "interaction": np.mean((centred - audio - caption) ** 2),
+    }
+    total = sum(parts.values())
+    return {name: float(part / total) for name, part in parts.items()}
+
+
+def _tails(confidence: float) -> tuple[float, float]:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}, expected a share between 0 and 1, as 0.95")
+    return (1 - confidence) / 2, (1 + confidence) / 2
+
+
+def _weights(rng, n: int, resamples: int):
+    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with replacement."""
+    for start in range(0, resamples, _BLOCK):
+        rows = min(_BLOCK, resamples - start)
+        drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+
+
+def _cluster_sums(table, code, n_clusters: int):
+    """Sum rows `[n, metrics]` by cluster: `[clusters, metrics]`, and count them: `[clusters]`."""
+    sums = np.stack([np.bincount(code, column, n_clusters) for column in table.T], axis=1)
+    return sums, np.bincount(code, minlength=n_clusters).astype(float)
+
+
+def _check(values, clusters):
+    clusters = np.asarray(clusters)
+    if clusters.ndim != 1 or len(values) != len(clusters) or len(clusters) == 0:
+        raise ValueError(
+            f"{len(values)} rows of values, clusters of shape {clusters.shape}: one cluster per row"
+        )
+    if not np.isfinite(values).all():
+        row = np.argwhere(~np.isfinite(values))[0][0]
+        raise ValueError(f"values has a number that is not finite at row {row}")
+    unique, code = np.unique(clusters, return_inverse=True)
+    return values, code, len(unique)
