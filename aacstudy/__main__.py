@@ -75,6 +75,8 @@ def _overrides(options) -> dict:
         overrides = json.loads(options.overrides)
     except json.JSONDecodeError as error:
         raise ValueError(f"--overrides is not JSON: {error}") from error
+    if not isinstance(overrides, dict) or not isinstance(overrides.get("corpus", {}), dict):
+        raise ValueError('--overrides wants sections, such as {"corpus": {"train": 200}}')
     if options.data:
         overrides.setdefault("corpus", {})["root"] = str(Path(options.data).resolve())
     return overrides

@@ -118,31 +118,27 @@ def folder() -> Path:
     return Path(os.environ.get("AACSTUDY_ARTIFACTS") or root() / "artifacts").resolve()
 
 
+@cache
 def code_digest(function: Callable) -> str:
     """Digest of a function's code and of all package modules that it imports, however deep."""
     tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
-    parts = {"": _without_docstrings(tree)}
-    queue = sorted(_imports(tree))
-    while queue:
-        module = queue.pop()
-        if module not in parts and module not in _NOT_CODE:
-            tree = _parsed(module)
-            parts[module] = _without_docstrings(tree)
-            queue.extend(_imports(tree, module))
-    return _digest(json.dumps(parts, sort_keys=True))
+    return _digest(_without_docstrings(tree) + _closure_text(_imports(tree)))
 
 
 def module_digest(modules: list[str]) -> str:
     """Digest of modules and all package modules that they import, however deep."""
+    return _digest(_closure_text(set(modules)))
+
+
+def _closure_text(modules: set[str]) -> str:
     parts: dict[str, str] = {}
-    queue = list(modules)
+    queue = sorted(modules)
     while queue:
         module = queue.pop()
-        if module not in parts:
-            tree = _parsed(module)
-            parts[module] = _without_docstrings(tree)
-            queue.extend(_imports(tree, module))
-    return _digest(json.dumps(parts, sort_keys=True))
+        if module not in parts and module not in _NOT_CODE:
+            parts[module], imported = _parsed(module)
+            queue.extend(imported)
+    return json.dumps(parts, sort_keys=True)
 
 
 def imported_modules(source: str) -> list[str]:
@@ -167,9 +163,11 @@ def _module_file(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-@cache
-def _parsed(module: str) -> ast.Module:
-    return ast.parse(_module_file(module).read_text(encoding="utf-8"))
+@cache  # a plan asks for the same modules once per artifact
+def _parsed(module: str) -> tuple[str, frozenset[str]]:
+    """Digest of a module's code, and what it imports."""
+    tree = ast.parse(_module_file(module).read_text(encoding="utf-8"))
+    return _digest(_without_docstrings(tree)), frozenset(_imports(tree, module))
 
 
 def _imports(tree: ast.AST, module: str = "") -> set[str]:

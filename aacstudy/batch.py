@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from aacstudy import stages
-from aacstudy.artifacts import Artifact, imported_modules, module_digest
+from aacstudy.artifacts import Artifact, folder, imported_modules, module_digest
 from aacstudy.study import Study, root
 
 # Label, key in results.json, kind, and what to know beside it; rows of the index whose key was measured.
@@ -29,16 +31,23 @@ HEADLINES = (
     ("… its blind control", "bat.frame_positions.blind", "percent", ""),
 )  # fmt: skip
 
+SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
+
 
 def configured(config: Mapping[str, str]) -> Study:
-    """The study of a Snakemake ``--config study=... overrides=...`` (overrides as JSON)."""
-    return Study.load(config["study"], json.loads(config.get("overrides") or "{}"))
+    """The study of a Snakemake ``--config study=... overrides=...`` (overrides as JSON, which it may have parsed)."""
+    return Study.load(config["study"], _overrides(config))
 
 
 def arguments(config: Mapping[str, str]) -> str:
     """The same choice of a study as shell arguments of this package's commands."""
-    overrides = config.get("overrides")
-    return shlex.quote(config["study"]) + (f" --overrides {shlex.quote(overrides)}" if overrides else "")
+    overrides = _overrides(config)
+    return shlex.quote(config["study"]) + (f" --overrides {shlex.quote(json.dumps(overrides))}" if overrides else "")
+
+
+def _overrides(config: Mapping[str, Any]) -> dict[str, Any]:
+    overrides = config.get("overrides") or {}
+    return json.loads(overrides) if isinstance(overrides, str) else dict(overrides)
 
 
 def report_folder(study: Study) -> Path:
@@ -52,7 +61,8 @@ def find(study: Study, name: str) -> Artifact:
     for artifact in every:
         if name in (f"{artifact.stage}/{artifact.name}", f"{artifact.stage}/{artifact.label}"):
             return artifact
-    raise KeyError(f"no artifact {name}; there are {', '.join(f'{a.stage}/{a.name}' for a in every)}")
+    known = ", ".join(f"{a.stage}/{a.name}" for a in every)
+    raise KeyError(f"no artifact {name} (has code or a parameter changed since it was planned?); there are {known}")
 
 
 def notebook_file(name: str) -> Path:
@@ -104,36 +114,38 @@ def run_notebook(study: Study, name: str) -> None:
     """Execute a notebook into the study's report folder and convert it to HTML."""
     from aacstudy import report  # here, as what it needs takes two seconds to import
 
-    folder = report_folder(study)
-    executed = folder / "notebooks" / f"{name}.ipynb"
-    report.execute(notebook_file(name), executed, study.parameters(), folder)
+    reports = report_folder(study)
+    executed = reports / "notebooks" / f"{name}.ipynb"
+    report.execute(notebook_file(name), executed, study.parameters(), reports)
     pages = [(f"{one}.html", title(one)) for one in study.notebooks]
-    report.to_html(executed, folder / f"{name}.html", study.study, pages)
+    report.to_html(executed, reports / f"{name}.html", study.study, pages)
 
 
 def build_index(study: Study) -> Path:
     """Merge the pages' numbers into results.json and write index.html."""
     from aacstudy import report
 
-    folder = report_folder(study)
-    for page in (folder / "pages").glob("*.json"):
+    reports = report_folder(study)
+    for page in (reports / "pages").glob("*.json"):
         if page.stem not in study.notebooks:
             page.unlink()
-    results = report.gather_results(folder)
+    results = report.gather_results(reports)
     about = {
         "name": study.study,
         "description": study.description,
         "parameters": study.parameters(),
         "seeds": list(study.seeds),
+        "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
     headlines = [row for row in HEADLINES if row[1] in results]
-    return report.index(folder, about, [(name, title(name)) for name in study.notebooks], headlines)
+    return report.index(reports, about, [(name, title(name)) for name in study.notebooks], headlines)
 
 
 def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
     """Run a whole study through Snakemake; returns its exit status.
 
-    A folder of recordings is checked here, before anything is trained.
+    A folder of recordings is checked here, before anything is trained. One run at a time in a folder of artifacts:
+    our lock ends with the process that holds it, where Snakemake's would outlive a kill.
     """
     if study.corpus.name == "folder":
         stages.corpus(study).make(cores)
@@ -149,8 +161,14 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
         "params",
         "input",
     ]
-    command += ["--rerun-incomplete", "--keep-going", "--quiet", "rules", "host", "--config", *config]
-    return subprocess.run(command, env=_environment(), check=False).returncode
+    command += ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host", "--config", *config]
+    lock = FileLock(folder() / ".locks" / "run")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock.acquire(timeout=0):
+            return subprocess.run(command, env=_environment(), check=False).returncode
+    except Timeout:
+        raise ValueError(f"another run is at work in {folder()}; wait for it, or set AACSTUDY_ARTIFACTS") from None
 
 
 def _environment() -> dict[str, str]:

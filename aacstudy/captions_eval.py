@@ -16,7 +16,8 @@ def evaluate(
 
     candidates: one caption per clip. references: one or more per clip. Texts are split as the captioner's are
     (corpus/text.py), not by the PTB tokenizer, which needs Java. CIDEr-D depends on the whole set of references.
-    Raises ValueError for unequal lengths or a single clip, for which CIDEr-D is not defined.
+    Raises ValueError for unequal lengths, for a single clip, for which CIDEr-D is not defined, and for a clip without
+    references or with one that has no word.
     """
     if len(candidates) != len(references) or len(candidates) < 2:
         raise ValueError(
@@ -27,6 +28,9 @@ def evaluate(
 
     candidates = [" ".join(tokenise(text)) for text in candidates]
     references = [[" ".join(tokenise(text)) for text in one] for one in references]
+    for clip, one in enumerate(references):
+        if not one or not all(one):
+            raise ValueError(f"references of clip {clip}: wants one or more, each with a word")
     corpus: dict[str, float] = {}
     each: dict[str, list[float]] = {}
     calls = [lambda c, r, n=n: bleu(c, r, n=n) for n in (1, 2, 3, 4)] + [rouge_l, cider_d]

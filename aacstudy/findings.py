@@ -79,9 +79,7 @@ def chance(losses: Losses, direction: str, ks: Sequence[int] = KS) -> pd.Series:
     """hit@k of a random order, by k; exact."""
     relevant = metrics.relevance_from_owners(losses.owners, len(losses.audios))
     relevant = relevant.T if direction == "t2a" else relevant
-    return pd.Series(
-        {k: metrics.chance(relevant, k)[f"hit@{k}"] for k in ks if k <= relevant.shape[1]}
-    )
+    return pd.Series({k: metrics.chance(relevant, k)[f"hit@{k}"] for k in ks if k <= relevant.shape[1]})
 
 
 def variance(matrices: Sequence[Losses], options: StatisticsOptions) -> pd.DataFrame:

@@ -34,7 +34,9 @@ class CorpusOptions:
         if self.name not in ("soundscapes", "folder"):
             raise ValueError(f"name must be soundscapes or folder, got {self.name!r}")
         _at_least(self, 0, "seed")
-        _at_least(self, 1, "train", "validation", "test", "tagging_train", "tagging_test", "captions_per_clip")
+        _at_least(
+            self, 1, "train", "validation", "test", "tagging_train", "tagging_test", "captions_per_clip"
+        )
         _at_least(self, 8000, "sample_rate")
         _at_least(self, 2.2, "seconds")  # room for two events in sequence
         _at_least(self, 0.8, "tagging_seconds")

@@ -30,23 +30,15 @@ def style() -> None:
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
-    """Log-power spectrogram of samples [n], with a bar over each event's span (``event``, ``onset``, ``offset``)."""
-    decibel = samples.astype(float) / max(1e-9, np.abs(samples).max())
-    ax.specgram(
-        decibel, NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", vmin=-140, vmax=-40, rasterized=True
-    )
+    """Spectrogram of samples [n], 70 dB deep, with a bar above it over each event's span (event, onset, offset)."""
+    *_, image = ax.specgram(samples.astype(float), NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", rasterized=True)
+    brightest = float(np.max(image.get_array()))
+    image.set_clim(brightest - 70, brightest)
     top = sample_rate / 2
     for row, span in enumerate(spans.itertuples()):
-        y = top * (1.04 + 0.1 * row)
-        ax.plot(
-            [span.onset, span.offset],
-            [y, y],
-            lw=4,
-            color=(BLUE, ORANGE)[row % 2],
-            clip_on=False,
-            solid_capstyle="butt",
-        )
-        ax.text(span.onset, y + 0.02 * top, f" {span.event}", fontsize=8, va="bottom")
+        y, colour = top * (1.05 + 0.13 * row), (BLUE, ORANGE)[row % 2]
+        ax.plot([span.onset, span.offset], [y, y], lw=3, color=colour, clip_on=False, solid_capstyle="butt")
+        ax.text(span.onset, y + 0.015 * top, span.event, fontsize=9, va="bottom", color=colour)
     ax.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, len(samples) / sample_rate), ylim=(0, top))
     ax.yaxis.set_major_formatter(lambda hertz, _: f"{hertz / 1000:g}")
     return ax
@@ -64,28 +56,12 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
 
 
 def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
-    """One line per seed over epochs, colour and line style by variant."""
+    """One line per seed over epochs (``variant``, ``seed``, ``epoch``), colour and line style by variant."""
+    lines = {}
     for (variant, _seed), rows in history.groupby(["variant", "seed"], sort=False):
-        ax.plot(
-            rows["epoch"],
-            rows[column],
-            color=COLOURS[variant],
-            ls="-" if variant == "none" else "--",
-            lw=1.5,
-            marker=".",
-        )
-    ends = history.groupby("variant", sort=False)[[column]].max()
-    for row, variant in enumerate(ends.index):
-        ax.text(
-            0.98,
-            0.95 - 0.08 * row,
-            NAMES[variant],
-            color=COLOURS[variant],
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=9,
-        )
+        style = "-" if variant == "none" else "--"
+        (lines[variant],) = ax.plot(rows["epoch"], rows[column], color=COLOURS[variant], ls=style, lw=1.5, marker=".")
+    ax.legend(lines.values(), [NAMES[variant] for variant in lines], loc="upper right", fontsize=9)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax

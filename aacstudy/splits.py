@@ -73,8 +73,7 @@ def score_before_after(
     mean frame of the split; ``ngram_text``, ``ngram_swap`` of a trigram model of the training captions.
     """
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
-    items = before_after_items(part.captions)
-    if items.empty:
+    if "swap" not in part.captions or (items := before_after_items(part.captions)).empty:
         raise ValueError(f"split {split!r} has no caption with a before/after swap")
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
     own = np.array([rows[clip] for clip in items["clip"]])

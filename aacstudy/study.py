@@ -233,8 +233,9 @@ def _convert(default: Any, value: Any, name: str, source: str) -> Any:
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
         elif isinstance(default, float):
-            if not isinstance(value, bool) and math.isfinite(value := float(value)):  # YAML reads 1e-3 as text
-                return value
+            # YAML reads 1e-3 as text.
+            if not isinstance(value, bool) and math.isfinite(float(value)):
+                return float(value)
         elif isinstance(default, str):
             if isinstance(value, str):
                 return value

@@ -127,3 +127,38 @@ def test_links_lead_to_the_pages(visit):
     assert page.locator("h1").inner_text() == "Does it work?"
     page.get_by_role("link", name="all questions").click()
     assert page.url.endswith("index.html")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_every_page_of_a_study_loads_clean(browser, smoke, width):
+    """Pages of the smoke study: no error, no request to anywhere, nothing wider than the window, links that resolve."""
+    folder = smoke.reports / "smoke"
+    complaints = []
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url))
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    for file in sorted(folder.glob("*.html")):
+        page.goto(file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
+        links = page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
+        broken = [link for link in links if not link.startswith(("http", "#")) and not (folder / link).exists()]
+        assert not broken, f"{file.name}: {broken}"
+        anchors = [link[1:] for link in links if link.startswith("#")]
+        assert all(page.evaluate("id => !!document.getElementById(id)", anchor) for anchor in anchors), file.name
+    context.close()
+    assert complaints == []
+
+
+def test_players_of_a_study_play(browser, smoke):
+    page = browser.new_page()
+    page.goto((smoke.reports / "smoke" / "01_corpus.html").as_uri())
+    ready = """async () => {
+        const audio = document.querySelector('audio');
+        audio.load();
+        await new Promise(done => audio.addEventListener('loadedmetadata', done, { once: true }));
+        return audio.duration;
+    }"""
+    assert page.evaluate(ready) == pytest.approx(3.0, abs=0.2)
+    page.close()

@@ -1,0 +1,310 @@
+"""Artifacts: made once, whole or not at all, and again when anything that made them changes."""
+
+import json
+import multiprocessing
+import os
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from aacstudy import artifacts
+from aacstudy.artifacts import Artifact, code_digest, imported_modules, module_digest
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of its own in place of aacstudy's code; call it to write modules."""
+    folder = tmp_path / "aacstudy"
+    monkeypatch.setattr(artifacts, "PACKAGE", folder)
+
+    def write(**modules: str) -> None:
+        for name, text in modules.items():
+            path = folder / f"{name.replace('__', '/', 1)}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text), encoding="utf-8")
+        artifacts._parsed.cache_clear()
+
+    yield write
+    artifacts._parsed.cache_clear()
+
+
+def builder(body: str, tmp_path: Path):
+    """A build function with this body; its source is a real file, as ``inspect`` wants one."""
+    digest = abs(hash(body))
+    path = tmp_path / f"builder_{digest}.py"
+    path.write_text(f"def build(artifact, folder, cores):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n")
+    names: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return names["build"]
+
+
+def write_once(artifact, folder, cores):
+    """Count in a file beside the artifacts how often this ran."""
+    with open(artifacts.folder() / "runs.txt", "a") as file:
+        file.write(f"{artifact.label}\n")
+    (folder / "text.txt").write_text(f"{artifact.parameters['n']} on {cores}")
+
+
+def runs() -> list[str]:
+    path = artifacts.folder() / "runs.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def simple(label: str = "one", n: int = 1, inputs: tuple = ()) -> Artifact:
+    return Artifact("stage", label, {"n": n}, inputs, write_once)
+
+
+# --- keys ----------------------------------------------------------------------------------------------
+
+
+def test_key_covers_stage_parameters_and_inputs():
+    key = simple().key
+    assert len(key) == 12 and int(key, 16) >= 0
+    assert simple("other name").key == key  # a label is only a name
+    assert simple(n=2).key != key
+    assert Artifact("other", "one", {"n": 1}, (), write_once).key != key
+    assert simple(inputs=(simple(),)).key != key
+    assert simple(inputs=(simple(n=5),)).key != simple(inputs=(simple(n=6),)).key
+    deep = [simple(inputs=(simple(inputs=(simple(n=n),)),)) for n in (1, 2)]
+    assert deep[0].key != deep[1].key
+    ordered = [Artifact("s", "l", p, (), write_once).key for p in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+    assert ordered[0] == ordered[1]
+
+
+def test_key_covers_the_builders_own_code(tmp_path):
+    plain = builder("x = 1", tmp_path)
+    assert code_digest(plain) == code_digest(builder("x = 1  # the first", tmp_path))
+    assert code_digest(plain) == code_digest(builder('"""What it does."""\nx = 1', tmp_path))
+    assert code_digest(plain) == code_digest(builder("\n\nx    =   1\n", tmp_path))
+    assert code_digest(plain) != code_digest(builder("x = 2", tmp_path))
+    assert code_digest(plain) != code_digest(builder("y = 1", tmp_path))
+
+
+def test_key_covers_imported_modules_however_deep(package, tmp_path):
+    build = builder("from aacstudy.near import f", tmp_path)
+
+    def digest(**modules: str) -> str:
+        package(**modules)
+        return code_digest(build)
+
+    far = '"""Far."""\nimport numpy\n\nVALUE = 1  # one\n'
+    before = digest(near="def f():\n    from aacstudy.sub.far import VALUE\n", sub__far=far, other="A = 1")
+    assert digest(sub__far='"""Far away."""\nimport numpy\nVALUE = 1  # still one\n') == before
+    assert digest(sub__far=far.replace("1", "2", 1)) != before
+    assert digest(sub__far=far) == before
+    assert digest(other="A = 2") == before  # nobody imports it
+    assert digest(near="def f():\n    import aacstudy.sub.far\n    return 0\n") != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from . import b",
+        "from .b import g",
+        "from .. import sub",
+        "from ..sub.b import g",
+        "from aacstudy.sub import b",
+        "import aacstudy.sub.b as c",
+    ],
+)
+def test_key_follows_every_way_to_import(package, tmp_path, statement):
+    build = builder("import aacstudy.sub.a", tmp_path)
+    package(sub__a=f"{statement}\n", sub____init__="from .b import g\n", sub__b="def g(): return 1\n")
+    before = code_digest(build)
+    package(sub__b="def g(): return 2\n")
+    assert code_digest(build) != before
+
+
+def test_module_digest_takes_the_same_way(package):
+    package(page="from .write import f\n", write="def f(): return 1\n", apart="")
+    before = module_digest(["aacstudy.page"])
+    package(write="def f():\n    '''Say one.'''\n    return 1\n")
+    assert module_digest(["aacstudy.page"]) == before
+    package(write="def f(): return 2\n")
+    assert module_digest(["aacstudy.page"]) != before
+    assert imported_modules("import os\nfrom aacstudy import page, nothing\nfrom aacstudyx import y") == [
+        "aacstudy.page"
+    ]
+
+
+def test_circles_end(package, tmp_path):
+    package(a="import aacstudy.b\n", b="import aacstudy.a\n")
+    assert code_digest(builder("import aacstudy.a", tmp_path)) == code_digest(
+        builder("import aacstudy.a", tmp_path)
+    )
+
+
+def test_options_text_is_no_code(package, tmp_path):
+    """Their values stand in the parameters; a new default must not make everything stale."""
+    build = builder("from aacstudy.options import O", tmp_path)
+    package(options="O = 1")
+    before = code_digest(build)
+    package(options="O = 2")
+    assert code_digest(build) == before
+
+
+def test_texts_that_stand_alone_are_no_code(package, tmp_path):
+    build = builder("import aacstudy.a", tmp_path)
+    package(a='"""First."""\n"""Second."""\nX = 1\n\nclass C:\n    """Doc."""\n    "more"\n')
+    before = code_digest(build)
+    assert code_digest(build) == before  # asking changes nothing
+    package(a="X = 1\n\nclass C:\n    pass\n")
+    assert code_digest(build) == before
+    package(a="X = 'First.'\n\nclass C:\n    pass\n")
+    assert code_digest(build) != before
+
+
+# --- making --------------------------------------------------------------------------------------------
+
+
+def test_made_once_with_inputs_first(kept, capsys):
+    first = simple("first")
+    second = simple("second", inputs=(first,))
+    path = second.make(cores=3)
+    assert path == kept / "stage" / f"second-{second.key}"
+    assert (path / "text.txt").read_text() == "1 on 3"
+    assert runs() == ["first", "second"]
+    record = second.record()
+    assert record == json.loads((path / "artifact.json").read_text())
+    assert record["inputs"] == [f"stage/{first.name}"] and record["parameters"] == {"n": 1}
+    assert record["key"] == second.key and record["seconds"] >= 0
+    assert "making stage second" in capsys.readouterr().err
+    assert second.make() == path and first.make().exists()
+    assert runs() == ["first", "second"]
+    assert capsys.readouterr().err == ""
+    assert not list(kept.rglob("*.part"))
+
+
+def test_a_whole_artifact_does_not_ask_for_its_inputs():
+    first = simple("first")
+    second = simple("second", inputs=(first,))
+    second.make()
+    (first.path / "artifact.json").unlink()
+    second.make()
+    assert runs() == ["first", "second"]
+
+
+def test_another_parameter_another_folder():
+    one, two = simple(n=1).make(), simple(n=2).make()
+    assert one != two and (one / "text.txt").read_text() == "1 on 1" and runs() == ["one", "one"]
+
+
+def resumes(artifact, folder, cores):
+    """Fails the first time, after half of the work; the second time does the other half."""
+    if not (folder / "half.txt").exists():
+        (folder / "half.txt").write_text("epoch 1")
+        raise RuntimeError("killed")
+    (folder / "whole.txt").write_text((folder / "half.txt").read_text() + ", epoch 2")
+
+
+def test_a_failed_build_leaves_nothing_whole_and_is_resumed(kept):
+    artifact = Artifact("training", "a", {}, (), resumes)
+    with pytest.raises(RuntimeError, match="killed"):
+        artifact.make()
+    assert not artifact.path.exists() and not artifact.stamp.exists()
+    assert [path.name for path in kept.rglob("half.txt")] == ["half.txt"]
+    assert (artifact.make() / "whole.txt").read_text() == "epoch 1, epoch 2"
+    assert not list(kept.rglob("*.part"))
+
+
+def test_a_failing_input_stops_what_needs_it():
+    bad = Artifact("training", "bad", {}, (), resumes)
+    needs = simple("needs", inputs=(bad,))
+    with pytest.raises(RuntimeError):
+        needs.make()
+    assert runs() == [] and not needs.path.exists()
+
+
+def test_a_folder_without_stamp_is_made_again():
+    artifact = simple()
+    artifact.make()
+    artifact.stamp.unlink()
+    (artifact.path / "text.txt").write_text("somebody's hand")
+    (artifact.path / "left.txt").write_text("over")
+    artifact.make()
+    assert (artifact.path / "text.txt").read_text() == "1 on 1"
+    assert not (artifact.path / "left.txt").exists()
+    assert runs() == ["one", "one"]
+
+
+def _make_together(barrier) -> None:
+    barrier.wait()
+    simple("slow", n=7).make()
+
+
+def test_two_processes_make_it_once(kept):
+    kept.mkdir()
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=_make_together, args=(barrier,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert runs() == ["slow"]
+    assert simple("slow", n=7).stamp.exists()
+
+
+def test_closure_is_inputs_first_each_once():
+    corpus = simple("corpus", n=0)
+    encoder = simple("encoder", n=1, inputs=(corpus,))
+    frames = simple("frames", n=2, inputs=(corpus, encoder))
+    again = simple("corpus", n=0)  # equal, but not the same object
+    losses = simple("losses", n=3, inputs=(again, frames))
+    assert [one.label for one in losses.closure()] == ["corpus", "encoder", "frames", "losses"]
+    assert [one.label for one in corpus.closure()] == ["corpus"]
+
+
+def test_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("AACSTUDY_ARTIFACTS")
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
+    assert artifacts.folder() == tmp_path.resolve() / "artifacts"
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", os.path.relpath(tmp_path / "x"))
+    assert artifacts.folder() == tmp_path.resolve() / "x"
+
+
+# --- the real stages -----------------------------------------------------------------------------------
+
+
+def test_a_plan_is_quick():
+    """Every Snakemake job plans the study anew; each module is parsed once for all artifacts."""
+    from aacstudy import stages
+    from aacstudy.study import Study
+
+    artifacts._parsed.cache_clear()
+    started = time.process_time()
+    keys = [artifact.key for artifact in stages.everything(Study.load("demo"))]
+    assert len(set(keys)) > 20
+    assert time.process_time() - started < 5  # 0.4 measured; 12 when each artifact parsed them again
+
+
+def test_real_keys_follow_the_parameters_that_matter():
+    from aacstudy import stages
+    from aacstudy.study import Study
+
+    study = Study.load("smoke")
+
+    def stale(**overrides) -> set[str]:
+        other = Study.load("smoke", overrides)
+        before, after = (list(stages.everything(one)) for one in (study, other))
+        return {a.stage for a, b in zip(before, after, strict=True) if a.key != b.key}
+
+    every = {a.stage for a in stages.everything(study)}
+    assert every == {"corpus", "encoder", "frames", "captioner", "captions", "losses", "before_after"}
+    assert stale(description="other words") == set()
+    assert stale(statistics={"resamples": 10}) == set()
+    assert stale(decoding={"beam": 1}) == {"captions"}
+    assert stale(before_after={"other_clips": 3}) == {"before_after"}
+    assert stale(training={"epochs": 3}) == {"captioner", "captions", "losses", "before_after"}
+    assert stale(tagging={"epochs": 3}) == every - {"corpus"}
+    assert stale(corpus={"seed": 1}) == every
+    assert stale(corpus={"root": "/elsewhere"}) == set()  # soundscapes have none

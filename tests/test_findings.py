@@ -1,0 +1,261 @@
+"""Findings: by hand on three audios and four captions, and what a verdict needs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aacstudy import findings
+from aacstudy.options import StatisticsOptions
+from aacstudy.retrieval.normalise import NORMALISERS
+from aacstudy.scoring.store import Losses
+from aacstudy.statistics import Interval, variance_shares
+
+FEW = StatisticsOptions(resamples=200, seed=1)
+
+
+def losses(mean, tokens, owners):
+    mean, tokens = np.array(mean, dtype=np.float32), np.array(tokens)
+    audios, captions = mean.shape
+    return Losses(
+        mean * tokens,
+        tokens,
+        np.array(owners),
+        [f"a{i}" for i in range(audios)],
+        [f"c{i}" for i in range(captions)],
+    )
+
+
+# Nats per token; the first audio owns two captions. Sums rank otherwise: tokens differ.
+HAND = losses(
+    [[1.0, 2.0, 0.5, 3.0], [2.0, 3.0, 0.25, 2.5], [3.0, 1.0, 0.75, 2.0]],
+    tokens=[2, 1, 8, 2],
+    owners=[0, 0, 1, 2],
+)
+# Min-max scores of HAND: [[1, .5, .5, 0], [.5, 0, 1, .5], [0, 1, 0, 1]]: the last audio has a tie of two ones.
+
+
+def made(seed, audios=30, each=2, shift=-1.0, caption=0.8, noise=0.3):
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(audios), each)
+    mean = 4 + rng.normal(0, caption, len(owners)) + rng.normal(0, noise, (audios, len(owners)))
+    mean[owners, np.arange(len(owners))] += shift
+    return losses(mean, rng.integers(3, 12, len(owners)), owners)
+
+
+# Retrieval
+
+
+def test_text_to_audio_by_hand():
+    table = findings.queries(HAND, "t2a", "raw")
+    assert table["audio"].tolist() == [0, 0, 1, 2]
+    assert table["rank"].tolist() == [1, 2, 1, 1]
+    assert table["hit@1"].tolist() == [1, 0, 1, 1] and table["hit@2"].tolist() == [1, 1, 1, 1]
+    assert table["mrr"].tolist() == table["map@10"].tolist() == [1, 0.5, 1, 1]
+    assert "hit@5" not in table  # three audios only
+
+
+def test_audio_to_text_by_hand():
+    table = findings.queries(HAND, "a2t", "raw")
+    assert table["audio"].tolist() == [0, 1, 2]
+    assert table["rank"].tolist() == [2, 1, 3]
+    assert table["hit@1"].tolist() == [0, 1, 0] and table["hit@2"].tolist() == [1, 1, 0]
+    assert table["recall@2"].tolist() == [0.5, 1, 0]
+    assert table["map@10"].tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1, 1 / 3])
+
+
+@pytest.mark.parametrize(
+    ("ties", "hits", "ranks"),
+    [
+        ("raw", [1, 1, 0], [1, 1, 2]),  # of the tie the other caption is cheaper
+        ("expected", [1, 1, 0.5], [1, 1, 1.5]),
+        ("optimistic", [1, 1, 1], [1, 1, 1]),
+        ("pessimistic", [1, 1, 0], [1, 1, 2]),
+    ],
+)
+def test_min_max_ties_by_hand(ties, hits, ranks):
+    table = findings.queries(HAND, "a2t", "min_max", ties)
+    assert table["hit@1"].tolist() == hits and table["rank"].tolist() == ranks
+
+
+@pytest.mark.parametrize("direction", ["t2a", "a2t"])
+def test_raw_ties_are_a_sort_by_two_keys(direction):
+    one = made(3)
+    rng = np.random.default_rng(0)
+    coarse = losses(np.round(one.mean + rng.normal(0, 0.01, one.nll.shape), 3), [1] * 60, one.owners)
+    table = findings.queries(coarse, direction, "min_max", "raw")
+    raw = -coarse.mean.astype(float)
+    scaled = NORMALISERS["min_max"](raw)
+    relevant = coarse.owners[None, :] == np.arange(30)[:, None]
+    if direction == "t2a":
+        raw, scaled, relevant = raw.T, scaled.T, relevant.T
+    order = np.lexsort((-raw, -scaled), axis=1)
+    ranks = [int(np.flatnonzero(hit[row])[0]) + 1 for hit, row in zip(relevant, order)]
+    assert table["rank"].tolist() == ranks
+    if direction == "a2t":
+        expected = findings.queries(coarse, direction, "min_max", "expected")
+        assert expected["hit@1"].mean() != table["hit@1"].mean()  # the policy matters here
+
+
+def test_what_normalising_changes():
+    one = made(0)
+    tables = findings.retrieval([one, made(1)], "t2a")
+    assert list(tables) == list(NORMALISERS) and all(len(of_seeds) == 2 for of_seeds in tables.values())
+    for name in ("min_max", "z"):
+        pd.testing.assert_series_equal(tables[name][0]["rank"], tables["raw"][0]["rank"])
+    turned = findings.retrieval([one], "a2t")
+    assert turned["min_max"][0]["hit@1"].mean() > turned["raw"][0]["hit@1"].mean()  # the caption bias
+
+
+def test_chance_is_exact():
+    assert findings.chance(HAND, "t2a").to_dict() == pytest.approx({1: 1 / 3, 2: 2 / 3})
+    two_of_four = (5 / 6 + 1 / 2 + 1 / 2) / 3
+    assert findings.chance(HAND, "a2t").to_dict() == pytest.approx({1: (2 + 1 + 1) / 12, 2: two_of_four})
+    many = made(0, audios=50, each=5)
+    found = findings.chance(many, "a2t")
+    assert found.index.tolist() == list(findings.KS) and found.is_monotonic_increasing
+    flat = losses(np.ones((50, 250)), [1] * 250, many.owners)
+    tied = findings.queries(flat, "a2t", "raw")
+    assert found.tolist() == pytest.approx([tied[f"hit@{k}"].mean() for k in findings.KS])
+
+
+def test_summary_and_curves():
+    matrices = [made(0), made(1)]
+    tables = findings.retrieval(matrices, "a2t")
+    summary = findings.summary(tables, FEW)
+    assert set(summary.columns) == {"normaliser", "metric", "value", "low", "high", "n", "unit"}
+    wanted = [name for name in findings.METRICS if name in tables["raw"][0]]
+    assert summary["metric"].tolist() == wanted * 3
+    row = summary[(summary["normaliser"] == "min_max") & (summary["metric"] == "hit@1")].iloc[0]
+    assert row["value"] == pytest.approx(np.mean([t["hit@1"].mean() for t in tables["min_max"]]))
+    assert (summary["low"] <= summary["value"]).all() and (summary["value"] <= summary["high"]).all()
+    assert (summary["n"] == 30).all() and summary["unit"].str.contains("2 seeds").all()
+    curves = findings.curves(tables, FEW)
+    assert curves.groupby("normaliser")["k"].apply(list)["raw"] == [1, 2, 5, 10, 20, 50]
+    for _, rows in curves.groupby("normaliser"):
+        assert rows["value"].is_monotonic_increasing
+
+
+def test_unit_of_text_to_audio_is_the_audio():
+    (table,) = findings.retrieval([made(0, audios=30, each=2)], "t2a")["raw"]
+    found = findings.interval([table], "hit@1", FEW)
+    assert len(table) == 60 and found.n == 30 and "one seed" in found.unit
+
+
+def test_difference_is_paired():
+    tables = findings.retrieval([made(0), made(1)], "a2t")
+    found = findings.difference(tables["min_max"], tables["raw"], "hit@1", FEW)
+    means = [np.mean([t["hit@1"].mean() for t in tables[name]]) for name in ("min_max", "raw")]
+    assert found.interval.value == pytest.approx(means[0] - means[1])
+    assert found.interval.low > 0 and found.p_value < 0.01
+    nothing = findings.difference(tables["raw"], tables["raw"], "hit@1", FEW)
+    assert nothing.interval[:3] == (0, 0, 0) and nothing.p_value == 1
+
+
+def test_results_are_flat_numbers():
+    tables = findings.retrieval([made(0), made(1)], "a2t")
+    flat = findings.retrieval_results("a2t", tables, [1234, 1235], FEW)
+    for name in NORMALISERS:
+        key = f"a2t.{name}.hit@1"
+        seeds = [t["hit@1"].mean() for t in tables[name]]
+        assert [flat[f"{key}.seed_{s}"] for s in (1234, 1235)] == pytest.approx(seeds)
+        assert flat[key] == pytest.approx(np.mean(seeds))
+        assert flat[f"{key}.low"] <= flat[key] <= flat[f"{key}.high"] and flat[f"{key}.n"] == 30
+        medians = [t["rank"].median() for t in tables[name]]
+        assert flat[f"a2t.{name}.median_rank"] == np.mean(medians)
+        assert flat[f"a2t.{name}.median_rank.seed_1235"] == medians[1]
+    assert all(isinstance(value, (int, float)) for value in flat.values())
+    other = findings.retrieval_results("t2a", findings.retrieval([made(0)], "t2a"), [7], FEW)
+    assert "t2a.hit@1" in other and "t2a.hit@1.seed_7" in other
+    assert not any("raw" in key or "min_max" in key for key in other)
+
+
+def test_keyed():
+    flat = findings.keyed("x", Interval(0.5, 0.25, 0.75, 9, "audios"), [0.25, 0.75], [1, 2])
+    assert flat == {
+        "x": 0.5,
+        "x.low": 0.25,
+        "x.high": 0.75,
+        "x.n": 9,
+        "x.seed_1": 0.25,
+        "x.seed_2": 0.75,
+    }
+    assert findings.keyed("x", None, [3.0], [1]) == {"x.seed_1": 3.0}
+    assert list(findings.keyed("x", Interval(1, 1, 1, 1, "a"))) == ["x", "x.low", "x.high", "x.n"]
+
+
+# Variance
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, -3.0])  # a strong match is most of the interaction
+@pytest.mark.parametrize("audios", [30, 120])
+def test_variance_shares(shift, audios):
+    matrices = [made(seed, audios=audios, shift=shift) for seed in (0, 1)]
+    shares = findings.variance(matrices, FEW)
+    assert shares.index.tolist() == ["caption", "audio", "interaction"]
+    assert shares["value"].sum() == pytest.approx(1)
+    assert ((shares["low"] <= shares["value"]) & (shares["value"] <= shares["high"])).all()
+    assert (shares["low"] < shares["high"]).all()
+    assert shares[["low", "high"]].to_numpy().min() >= 0 and shares[["low", "high"]].to_numpy().max() <= 1
+    by_hand = np.mean([variance_shares(one.mean)["caption"] for one in matrices])
+    assert shares.loc["caption", "value"] == pytest.approx(by_hand)
+
+
+def test_variance_finds_the_cause():
+    captions = findings.variance([made(0, caption=2.0, noise=0.1, shift=0)], FEW)["value"]
+    pairs = findings.variance([made(0, caption=0.1, noise=2.0, shift=0)], FEW)["value"]
+    assert captions["caption"] > 0.9 and pairs["interaction"] > 0.8
+
+
+# Before and after
+
+
+def items(own_text, own_swap, other_text=(0.0,) * 3, other_swap=(0.0,) * 3):
+    names = ("own_text", "own_swap", "other_text", "other_swap")
+    return pd.DataFrame(dict(zip(names, map(list, (own_text, own_swap, other_text, other_swap)))))
+
+
+def test_accuracy_counts_ties_half():
+    tables = [items([1, 2, 3], [2, 2, 1]), items([1, 1, 1], [1, 2, 2])]
+    found = findings.accuracy(tables, "own_text", "own_swap")
+    assert found.tolist() == [[1, 0.5, 0], [0.5, 1, 1]]
+
+
+def test_corrected_takes_the_blind_preference_away():
+    tables = [items([1, 1, 3], [2, 2, 4], other_text=[1, 1, 5], other_swap=[1.5, 3, 6])]
+    # Gains: -1 + 0.5, -1 + 2, -1 + 1
+    assert findings.corrected(tables).tolist() == [[1, 0, 0.5]]
+
+
+def test_deaf_captioner_is_at_half_after_correction():
+    rng = np.random.default_rng(0)
+    text, swap = rng.normal(3, 0.1, 40), rng.normal(4, 0.1, 40)
+    tables = [items(text, swap, text, swap)]
+    assert findings.accuracy(tables, "own_text", "own_swap").mean() == 1
+    assert findings.corrected(tables).mean() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("low", "blind_low", "blind_high", "verdict"),
+    [
+        (0.6, 0.1, 0.3, "hears order"),
+        (0.5, 0.1, 0.3, "cannot tell"),  # better than blind, but not than a coin
+        (0.6, 0.0, 0.3, "cannot tell"),  # not better than blind, and much could hide
+        (0.6, 0.0, 0.09, "does not hear order"),
+        (0.4, -0.1, 0.09, "does not hear order"),
+        (0.4, -0.1, 0.1, "cannot tell"),
+        (0.4, 0.01, 0.09, "cannot tell"),
+    ],
+)
+def test_order_verdict(low, blind_low, blind_high, verdict):
+    found = Interval(0.7, low, 0.9, 50, "audios")
+    over_blind = Interval((blind_low + blind_high) / 2, blind_low, blind_high, 50, "audios")
+    assert findings.order_verdict(found, over_blind) == verdict
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(KeyError):
+        findings.queries(HAND, "sideways", "raw")
+    with pytest.raises(KeyError):
+        findings.queries(HAND, "t2a", "rwa")
+    with pytest.raises(ValueError, match="unknown ties policy"):
+        findings.queries(HAND, "t2a", "raw", "lucky")

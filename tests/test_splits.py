@@ -1,0 +1,214 @@
+"""A captioner at work on a small corpus made by hand: losses, captions, Before-After losses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aacstudy import frames, splits
+from aacstudy.corpus import NO_EVENTS, Corpus
+from aacstudy.corpus.text import Vocabulary
+from aacstudy.models.captioner import Captioner
+from aacstudy.models.checkpoint import save_captioner
+from aacstudy.options import DecoderOptions, DecodingOptions
+from aacstudy.perturb import other_clips
+from aacstudy.priors import NGram
+from aacstudy.scoring.reference import nll_reference
+
+CPU = torch.device("cpu")
+EVENTS = ("dog", "car", "bell", "rain", "door", "bird")
+SPLITS = {"train": 5, "validation": 1, "test": 4}
+
+
+def tables(swaps=True):
+    """Clips of three splits, interleaved; each with one plain caption and one with an order."""
+    clips, captions = [], []
+    for i in range(max(SPLITS.values())):
+        for split in (name for name, n in SPLITS.items() if i < n):
+            clip, a, b = f"{split}/{i}", EVENTS[i], EVENTS[(i + 2) % 6]
+            clips.append({"clip": clip, "split": split, "path": "none.wav", "seconds": 1.0})
+            plain = {"kind": "single", "connective": "", "form": "", "mentions": a, "swap": ""}
+            captions.append({"clip": clip, "text": f"A {a}, and no unicorn {i}!"} | plain)
+            order = {"kind": "sequence", "connective": "then", "form": "x", "mentions": f"{a} {b}"}
+            swap = f"a {b} then a {a}" if swaps else ""
+            captions.append({"clip": clip, "text": f"a {a} then a {b}", "swap": swap} | order)
+    # A caption whose writer had the order wrong: no swap, no item
+    captions.append({"clip": "test/0", "text": "a bell then a dog", "swap": ""} | order)
+    return pd.DataFrame(clips), pd.DataFrame(captions).fillna("")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with corpus, frames and a captioner whose weights are random."""
+    folder = tmp_path_factory.mktemp("splits")
+    clips, captions = tables()
+    Corpus(folder, clips, captions, NO_EVENTS).save()
+    torch.manual_seed(0)
+    lengths = [4 + i % 3 for i in range(len(clips))]
+    frames.save(folder / "frames.safetensors", list(clips["clip"]), [2 * torch.randn(n, 6) for n in lengths])
+    words = [
+        word for word in Vocabulary.fit(captions["text"]).words if word != "unicorn"
+    ]  # one word is unknown
+    network = Captioner(
+        6, len(words), DecoderOptions(d_model=16, layers=2, heads=2, d_ff=32, max_positions=30)
+    )
+    with torch.no_grad():
+        network.decoder.classifier.weight.mul_(5)
+    (folder / "seed_7").mkdir()
+    save_captioner(folder / "seed_7" / "captioner.safetensors", network, words, {"seed": 7})
+    return folder
+
+
+def arguments(folder):
+    return folder, folder / "frames.safetensors", folder / "seed_7" / "captioner.safetensors"
+
+
+@pytest.fixture(scope="module")
+def matrix(place):
+    return splits.score_split(*arguments(place), "test", CPU)
+
+
+@pytest.fixture(scope="module")
+def before_after(place):
+    return splits.score_before_after(*arguments(place), "test", 2, CPU)
+
+
+def loaded(place):
+    part, clips, network, vocabulary = splits._load(*arguments(place), "test", CPU)
+    return part, clips, network, vocabulary
+
+
+def test_loss_matrix_of_a_split(place, matrix):
+    part, clips, network, vocabulary = loaded(place)
+    assert matrix.nll.shape == (4, 9) and matrix.audios == [f"test/{i}" for i in range(4)]
+    assert matrix.captions == list(part.captions["text"])
+    assert [matrix.audios[row] for row in matrix.owners] == list(part.captions["clip"])
+    assert matrix.parameters == {"split": "test", "captioner": "seed_7"}
+    ids = [vocabulary.encode(text) for text in matrix.captions]
+    assert matrix.tokens.tolist() == [len(one) - 1 for one in ids]
+    assert matrix.tokens[0] == 7  # a dog and no unicorn 0, and EOS
+    plain = nll_reference(network, clips, ids).numpy()
+    assert np.abs(matrix.nll - plain).max() <= 1e-4
+    by_clip = frames.load(place / "frames.safetensors")
+    assert all(torch.equal(by_clip[clip], one) for clip, one in zip(matrix.audios, clips))
+
+
+def test_matrix_survives_its_store(matrix, tmp_path):
+    matrix.write(tmp_path / "losses.zarr")
+    again = type(matrix).read(tmp_path / "losses.zarr")
+    assert np.array_equal(again.nll, matrix.nll) and again.captions == matrix.captions
+
+
+def test_captions_of_a_split(place):
+    options = DecodingOptions(beam=3, min_tokens=2, max_tokens=6)
+    table = splits.caption_split(*arguments(place), "test", options, CPU)
+    assert list(table) == ["clip", "rank", "caption", "score"]
+    assert table["clip"].drop_duplicates().tolist() == [f"test/{i}" for i in range(4)]
+    for _, rows in table.groupby("clip"):
+        assert rows["rank"].tolist() == list(range(1, len(rows) + 1)) and 1 <= len(rows) <= 3
+        assert rows["score"].is_monotonic_decreasing and (rows["score"] < 0).all()
+    counts = table["caption"].str.split().str.len()
+    assert counts.between(2, 6).all() and not table["caption"].str.contains("<").any()
+
+
+def test_padding_in_a_batch_changes_no_caption(place):
+    """Clips of different lengths are captioned together; alone they must say the same."""
+    options = DecodingOptions(beam=2, min_tokens=1, max_tokens=5)
+    together = splits.caption_split(*arguments(place), "test", options, CPU)
+    alone = splits.caption_split(*arguments(place), "validation", options, CPU)
+    assert set(alone["clip"]) == {"validation/0"}
+    from aacstudy.generation import beam_search, forbidden_repeats
+
+    part, clips, network, vocabulary = loaded(place)
+    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)
+    for clip, one in zip(part.clips["clip"], clips):
+        (found,) = beam_search(network, one[None], None, options, forbidden)
+        rows = together[together["clip"] == clip]
+        assert rows["caption"].tolist() == [vocabulary.decode(h.tokens) for h in found]
+        assert rows["score"].tolist() == pytest.approx([h.score for h in found], abs=1e-5)
+
+
+def test_before_after_table(before_after):
+    sides = [f"{kind}_{side}" for side in ("text", "swap") for kind in ("own", "other", "null", "ngram")]
+    assert list(before_after) == ["clip", "connective", "form", "text", "swap", *sides]
+    assert before_after["clip"].tolist() == [f"test/{i}" for i in range(4)]  # not the one without a swap
+    values = before_after[sides].to_numpy(dtype=float)
+    assert np.isfinite(values).all() and (values > 0).all()
+
+
+def test_own_losses_are_those_of_the_matrix(place, matrix, before_after):
+    found = {
+        (clip, text): before_after["own_text"][i]
+        for i, (clip, text) in enumerate(zip(before_after["clip"], before_after["text"]))
+    }
+    for (clip, text), value in found.items():
+        cell = matrix.mean[matrix.audios.index(clip), matrix.captions.index(text)]
+        assert value == pytest.approx(float(cell), abs=1e-5)
+    _, clips, network, vocabulary = loaded(place)
+    ids = [vocabulary.encode(text) for text in before_after["swap"]]
+    plain = nll_reference(network, clips, ids).numpy() / np.array([len(one) - 1 for one in ids])
+    rows = [matrix.audios.index(clip) for clip in before_after["clip"]]
+    assert before_after["own_swap"].tolist() == pytest.approx(plain[rows, range(4)].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("n_others", [1, 2, 3, 99])
+def test_other_never_is_the_own_clip(place, n_others):
+    table = splits.score_before_after(*arguments(place), "test", n_others, CPU)
+    _, clips, network, vocabulary = loaded(place)
+    own = np.arange(4)  # test/0 to test/3, one item each
+    others = other_clips(own, 4, n_others, seed=0)
+    assert others.shape == (4, min(n_others, 3))
+    assert not (others == own[:, None]).any()
+    assert all(len(set(row)) == len(row) for row in others.tolist())
+    for side in ("text", "swap"):
+        ids = [vocabulary.encode(text) for text in table[side]]
+        loss = nll_reference(network, clips, ids).numpy() / np.array([len(one) - 1 for one in ids])
+        expected = [loss[others[i], i].mean() for i in range(4)]
+        assert table[f"other_{side}"].tolist() == pytest.approx(expected, abs=1e-5)
+        if n_others >= 3:  # then it is the mean of all the rest
+            rest = [(loss[:, i].sum() - loss[i, i]) / 3 for i in range(4)]
+            assert table[f"other_{side}"].tolist() == pytest.approx(rest, abs=1e-5)
+
+
+def test_null_audio_is_the_mean_frame(place, before_after):
+    _, clips, network, vocabulary = loaded(place)
+    mean = torch.cat(clips).mean(dim=0)
+    for side in ("text", "swap"):
+        ids = [vocabulary.encode(text) for text in before_after[side]]
+        # Without frame positions any number of equal frames is the same.
+        plain = nll_reference(network, [mean.expand(11, -1)], ids).numpy()[0]
+        expected = plain / np.array([len(one) - 1 for one in ids])
+        assert before_after[f"null_{side}"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_ngram_is_of_the_training_captions(place, before_after):
+    *_, vocabulary = loaded(place)
+    _, captions = tables()
+    training = captions[captions["clip"].str.startswith("train/")]["text"]
+    ngram = NGram([vocabulary.encode(text) for text in training], len(vocabulary))
+    for side in ("text", "swap"):
+        ids = [vocabulary.encode(text) for text in before_after[side]]
+        expected = [ngram.nll(one) / (len(one) - 1) for one in ids]
+        assert before_after[f"ngram_{side}"].tolist() == pytest.approx(expected)
+
+
+def test_same_again(place, before_after):
+    again = splits.score_before_after(*arguments(place), "test", 2, CPU)
+    pd.testing.assert_frame_equal(again, before_after)
+
+
+@pytest.mark.parametrize("columns", ["empty swaps", "no such columns"])
+def test_corpus_without_swaps(place, tmp_path, columns):
+    clips, captions = tables(swaps=False)
+    if columns == "no such columns":  # as a folder of recordings has them
+        captions = captions[["clip", "text"]]
+    Corpus(tmp_path, clips, captions, NO_EVENTS).save()
+    _, made, captioner = arguments(place)
+    with pytest.raises(ValueError, match="split 'test' has no caption with a before/after swap"):
+        splits.score_before_after(tmp_path, made, captioner, "test", 2, CPU)
+    assert splits.score_split(tmp_path, made, captioner, "test", CPU).nll.shape == (4, 9)
+
+
+def test_unknown_split_names_those_there_are(place):
+    with pytest.raises(ValueError, match=r"no clip of split 'tset'.*'test'"):
+        splits.score_split(*arguments(place), "tset", CPU)

@@ -1,0 +1,300 @@
+"""A study's page: every key checked, every error naming the file and the nearest right name."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aacstudy import study as module
+from aacstudy.options import DecoderOptions, TrainingOptions
+from aacstudy.study import Study, StudyError, available, root
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = sorted(str(path.relative_to(PROJECT / "studies")) for path in (PROJECT / "studies").rglob("*.yml"))
+# What the parameters cell of a notebook holds: a name, and None for each section left alone.
+CELL = {"study": "demo", "description": None, "corpus": None, "decoder": None, "seeds": None}
+
+
+@pytest.fixture(autouse=True)
+def project_root(monkeypatch):
+    monkeypatch.setenv("AACSTUDY_ROOT", str(PROJECT))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project; call it with pages to write into its studies/."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "studies").mkdir()
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
+
+    def write(**pages: str) -> Path:
+        for name, text in pages.items():
+            (tmp_path / "studies" / f"{name}.yml").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+def injected(page: str) -> dict:
+    """What papermill's ``-f page`` puts over the parameters cell: the page's own values, as YAML reads them."""
+    return CELL | yaml.safe_load((PROJECT / "studies" / page).read_text(encoding="utf-8"))
+
+
+def error_of(function, *arguments) -> str:
+    with pytest.raises(StudyError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_loads(page):
+    study = Study.load(page.removesuffix(".yml"))
+    assert study.study == Path(page).stem
+    assert study.seeds and len(study.variants) >= 1
+    assert Study.load(PROJECT / "studies" / page) == study  # by name or by file
+    # All parameters, written down and read again, are the same study.
+    assert Study.from_notebook(json.loads(json.dumps(study.parameters()))) == study
+
+
+def test_available_names_pages_and_subfolders(project):
+    folder = project(demo="", other="")
+    (folder / "studies" / "ablations").mkdir()
+    (folder / "studies" / "ablations" / "flat.yml").write_text("extends: demo\nseeds: [7]")
+    assert available() == ["ablations/flat", "demo", "other"]
+    assert Study.load("ablations/flat").seeds == (7,)
+    assert Study.load("ablations/flat").study == "flat"
+
+
+def test_an_empty_page_is_the_defaults(project):
+    project(plain="# nothing\n")
+    assert Study.load("plain") == Study(study="plain")
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("corpsu: {train: 5}", ["corpsu is not a parameter", "did you mean corpus?"]),
+        ("corpus: {trian: 5}", ["corpus.trian is not a parameter", "did you mean train?"]),
+        ("tagging: {learningrate: 1.0e-3}", ["tagging.learningrate", "did you mean learning_rate?"]),
+        ("corpus: {xyzzy: 5}", ["corpus.xyzzy is not a parameter", "there are name, root, seed"]),
+        ("1: 2", ["1 is not a parameter"]),
+        ("corpus: 5", ["corpus is a section of parameters, not 5"]),
+        ("corpus:", ["corpus is a section of parameters, not None"]),
+        ("corpus: [train]", ["corpus is a section of parameters"]),
+        ("training: {epochs: true}", ["training.epochs is True", "must be int"]),
+        ("training: {epochs: '6'}", ["training.epochs is '6'", "must be int"]),
+        ("training: {epochs: 6.0}", ["training.epochs is 6.0", "must be int"]),
+        ("training: {learning_rate: true}", ["training.learning_rate is True", "must be float"]),
+        ("training: {learning_rate: fast}", ["training.learning_rate is 'fast'", "must be float"]),
+        ("training: {learning_rate: [1.0]}", ["training.learning_rate is [1.0]", "must be float"]),
+        ("training: {learning_rate: .nan}", ["training.learning_rate is nan", "must be float"]),
+        ("training: {learning_rate: .inf}", ["training.learning_rate is inf", "must be float"]),
+        ("decoding: {forbid_specials: 1}", ["decoding.forbid_specials is 1", "must be bool"]),
+        ("decoder: {frame_positions: no}", ["decoder.frame_positions is False", "must be str"]),
+        ("encoder: {depths: 3}", ["encoder.depths is 3", "a list of int"]),
+        ("encoder: {depths: [1, two]}", ["encoder.depths is [1, 'two']", "a list of int"]),
+        ("seeds: []", ["seeds is empty"]),
+        ("seeds: 1234", ["seeds is 1234", "a list of int"]),
+        ("seeds: [1, 2, 1]", ["seeds has [1, 2, 1]"]),
+        ("seeds: [true]", ["seeds is [True]", "a list of int"]),
+        ("notebooks: [05_retreival]", ["notebooks: '05_retreival'", "did you mean 05_retrieval?"]),
+        ("decoder: {d_model: 32, heads: 5}", ["decoder: heads must divide d_model = 32, got 5"]),
+        ("decoder: {d_model: 31, heads: 1}", ["decoder: d_model must be even"]),
+        ("decoder: {frame_positions: sinus}", ["decoder: frame_positions", "sinusoidal", "'sinus'"]),
+        ("before_after: {frame_positions: [sinus]}", ["before_after: frame_positions", "'sinus'"]),
+        ("frontend: {f_max: 20000}", ["frontend: 0 <= f_min < f_max", "16000"]),
+        ("encoder: {kernel: 4}", ["encoder: kernel must be odd", "4"]),
+        ("encoder: {dims: [8, 16]}", ["encoder: depths and dims"]),
+        ("corpus: {name: sounds}", ["corpus: name must be soundscapes or folder", "'sounds'"]),
+        ("corpus: {test: 0}", ["corpus: test must be at least 1, got 0"]),
+        ("corpus: {seconds: 0.5}", ["corpus: seconds must be at least 2.2, got 0.5"]),
+        ("corpus: {snr_low: 20}", ["corpus: snr_low must not exceed snr_high", "20"]),
+        ("tagging: {epochs: 0}", ["tagging: epochs must be at least 1"]),
+        ("training: {schedule: cosin}", ["training: schedule must be one of", "'cosin'"]),
+        ("training: {learning_rate: -1}", ["training: learning_rate must be above 0, got -1.0"]),
+        ("training: {label_smoothing: 1}", ["training: label_smoothing", "1.0"]),
+        ("decoding: {beam: 0}", ["decoding: beam must be at least 1"]),
+        ("decoding: {min_tokens: 20}", ["decoding: 0 <= min_tokens < max_tokens", "20 and 20"]),
+        ("decoding: {forbid_repeats: every}", ["decoding: forbid_repeats", "'every'"]),
+        ("scoring: {split: tset}", ["scoring: split must be train, validation or test, got 'tset'"]),
+        ("before_after: {other_clips: 0}", ["before_after: other_clips must be at least 1"]),
+        ("statistics: {confidence: 95}", ["statistics: confidence must be between 0 and 1, got 95"]),
+        ("- corpus", ["a study is a mapping of sections, not a list"]),
+        ("corpus: {train: 5", ["is not YAML"]),
+        ("training: {epochs: 1}\ntraining: {batch: 2}", ["is not YAML", "training stands twice", "line 1"]),
+        ("extends: [demo]", ["extends is ['demo']", "one study"]),
+        ("extends: dmeo", ["extends: study 'dmeo' does not exist", "did you mean demo?"]),
+    ],
+)
+def test_what_a_wrong_page_is_told(project, page, said):
+    project(mine=page, demo="")
+    message = error_of(Study.load, "mine")
+    for part in ("studies/mine.yml", *said):
+        assert part in message
+
+
+def test_a_page_that_is_not_utf8_is_named(project):
+    folder = project()
+    (folder / "studies" / "latin.yml").write_bytes("description: café".encode("latin-1"))
+    assert "studies/latin.yml is not YAML" in error_of(Study.load, "latin")
+
+
+def test_unknown_study_names_the_nearest():
+    assert "'dmeo' does not exist; did you mean demo?" in error_of(Study.load, "dmeo")
+    message = error_of(Study.load, "qqqqqqqqqqqq")
+    assert "demo" in message and "smoke" in message
+    assert "does not exist" in error_of(Study.load, "no/such/file.yml")
+
+
+def test_numbers_as_yaml_reads_them(project):
+    project(a="training: {learning_rate: 1e-3, weight_decay: 2}")
+    training = Study.load("a").training
+    assert training.learning_rate == 0.001 and isinstance(training.learning_rate, float)
+    assert training.weight_decay == 2.0 and isinstance(training.weight_decay, float)
+
+
+def test_extends_merges_sections_and_the_nearest_page_wins(project):
+    project(
+        base="description: of base\nseeds: [1, 2]\ntraining: {epochs: 3, batch: 8}\ncorpus: {train: 9}",
+        middle="extends: base\ntraining: {epochs: 4}\ndecoder: {layers: 2}",
+        top="extends: middle\nseeds: [5]\ntraining: {clip_norm: 2}",
+    )
+    study = Study.load("top", {"decoder": {"heads": 4}})
+    assert (study.study, study.extends, study.description, study.seeds) == (
+        "top",
+        "middle",
+        "of base",
+        (5,),
+    )
+    assert study.training == TrainingOptions(epochs=4, batch=8, clip_norm=2.0)
+    assert study.decoder == DecoderOptions(layers=2, heads=4)
+    assert study.corpus.train == 9 and study.corpus.test == 200
+
+
+def test_a_wrong_key_in_the_base_is_not_blamed_on_the_page_alone(project):
+    project(base="corpus: {trian: 5}", top="extends: base")
+    assert "studies/top.yml (extends base): corpus.trian" in error_of(Study.load, "top")
+
+
+def test_a_wrong_key_in_an_override_says_so():
+    message = error_of(Study.load, "demo", {"training": {"epoch": 3}})
+    assert "studies/demo.yml and what overrides it: training.epoch" in message and "epochs?" in message
+
+
+def test_cycles_are_named(project):
+    project(a="extends: b", b="extends: c", c="extends: a", me="extends: me")
+    message = error_of(Study.load, "a")
+    assert "a.yml extends itself" in message
+    assert [Path(path).name for path in message.split(": ")[1].split(" -> ")] == [
+        f"{name}.yml" for name in "abca"
+    ]
+    assert "me.yml extends itself" in error_of(Study.load, "me")
+
+
+def test_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path / "x" / ".."))
+    assert root() == tmp_path.resolve()
+    monkeypatch.delenv("AACSTUDY_ROOT")
+    monkeypatch.chdir(PROJECT / "notebooks")
+    assert root() == PROJECT
+    monkeypatch.chdir(tmp_path)  # nowhere near: the folder that the package stands in
+    assert root() == PROJECT
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "aacstudy" / "study.py"))
+    assert "AACSTUDY_ROOT" in error_of(root)
+
+
+# --- notebooks -----------------------------------------------------------------------------------------
+
+
+def test_notebook_defaults_to_demo():
+    assert Study.from_notebook({}) == Study.load("demo")
+    assert Study.from_notebook(CELL) == Study.load("demo")
+    assert Study.from_notebook(CELL | {"study": "smoke"}) == Study.load("smoke")
+
+
+def test_notebook_overrides_by_hand():
+    study = Study.from_notebook(CELL | {"seeds": [3], "decoder": {"heads": 2}})
+    assert study == Study.load("demo", {"seeds": [3], "decoder": {"heads": 2}})
+    assert study.decoder.heads == 2 and study.decoder.d_model == Study.load("demo").decoder.d_model
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_papermill_with_a_page_gives_the_page(page):
+    name = page.removesuffix(".yml")
+    assert Study.from_notebook(injected(page)) == Study.load(name)
+
+
+def test_papermill_with_a_page_of_another_place(tmp_path):
+    """``papermill -f /elsewhere/mine.yml``: no page of studies/ has that name."""
+    text = "study: mine\nextends: smoke\ntraining: {epochs: 7}\n"
+    (tmp_path / "mine.yml").write_text(text)
+    study = Study.from_notebook(CELL | yaml.safe_load(text))
+    assert study == Study.load(tmp_path / "mine.yml")
+    assert study.training.epochs == 7 and study.corpus == Study.load("smoke").corpus
+
+
+def test_notebook_raises_on_unknown_names():
+    assert "decodr is not a parameter; did you mean decoder?" in error_of(
+        Study.from_notebook, CELL | {"decodr": {"heads": 2}}
+    )
+    assert "decoder.head is not" in error_of(Study.from_notebook, CELL | {"decoder": {"head": 2}})
+    assert "epochs is not a parameter" in error_of(Study.from_notebook, CELL | {"epochs": 3})
+    message = error_of(Study.from_notebook, CELL | {"study": "dmeo"})
+    assert "studies/dmeo.yml does not exist" in message and "demo" in message
+    assert "the notebook's parameters" in error_of(
+        Study.from_notebook, CELL | {"study": "mine", "extends": "demo", "epochs": 3}
+    )
+
+
+def test_notebook_ignores_what_is_no_parameter():
+    variables = CELL | {
+        "__name__": "__main__",
+        "_": 5,
+        "_i1": "study = 'demo'",
+        "In": ["", "study = 'demo'"],
+        "Out": {},
+        "SEEDS": [1],
+        "Corpus": 1,
+        "json": json,
+        "quit": print,
+        "get_ipython": lambda: None,
+        "Study": Study,
+        "here": Path("."),
+        "nothing": None,
+    }
+    assert Study.from_notebook(variables) == Study.load("demo")
+
+
+def test_a_study_passes_through():
+    study = Study.load("smoke")
+    assert Study.from_notebook({"study": study, "n": 3, "seed": 4}) is study
+
+
+def test_variants():
+    study = Study.load("demo")
+    assert study.variants == ("none", "sinusoidal")
+    assert Study.load("demo", {"decoder": {"frame_positions": "sinusoidal"}}).variants == (
+        "sinusoidal",
+        "none",
+    )
+    assert Study.load("demo", {"notebooks": ["05_retrieval"]}).variants == ("none",)
+
+
+@given(
+    number=st.one_of(
+        st.floats(), st.integers(-(10**6), 10**6), st.booleans(), st.text(max_size=5), st.none(), st.just([])
+    )
+)
+def test_a_float_parameter_takes_finite_numbers_only(number):
+    """Whatever stands there: a finite number above 0, or a StudyError that names the parameter."""
+    try:
+        study = Study.load("demo", {"training": {"learning_rate": number}})
+    except StudyError as error:
+        assert "learning_rate" in str(error)
+        assert isinstance(number, bool | str | list | None) or not (math.isfinite(number) and number > 0)
+    else:
+        assert study.training.learning_rate == float(number) > 0
