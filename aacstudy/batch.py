@@ -42,7 +42,9 @@ def configured(config: Mapping[str, str]) -> Study:
 def arguments(config: Mapping[str, str]) -> str:
     """The same choice of a study as shell arguments of this package's commands."""
     overrides = _overrides(config)
-    return shlex.quote(config["study"]) + (f" --overrides {shlex.quote(json.dumps(overrides))}" if overrides else "")
+    return shlex.quote(config["study"]) + (
+        f" --overrides {shlex.quote(json.dumps(overrides))}" if overrides else ""
+    )
 
 
 def _overrides(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +64,9 @@ def find(study: Study, name: str) -> Artifact:
         if name in (f"{artifact.stage}/{artifact.name}", f"{artifact.stage}/{artifact.label}"):
             return artifact
     known = ", ".join(f"{a.stage}/{a.name}" for a in every)
-    raise KeyError(f"no artifact {name} (has code or a parameter changed since it was planned?); there are {known}")
+    raise KeyError(
+        f"no artifact {name} (has code or a parameter changed since it was planned?); there are {known}"
+    )
 
 
 def notebook_file(name: str) -> Path:
@@ -161,14 +165,25 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
         "params",
         "input",
     ]
-    command += ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host", "--config", *config]
+    command += [
+        "--nolock",
+        "--rerun-incomplete",
+        "--keep-going",
+        "--quiet",
+        "rules",
+        "host",
+        "--config",
+        *config,
+    ]
     lock = FileLock(folder() / ".locks" / "run")
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
         with lock.acquire(timeout=0):
             return subprocess.run(command, env=_environment(), check=False).returncode
     except Timeout:
-        raise ValueError(f"another run is at work in {folder()}; wait for it, or set AACSTUDY_ARTIFACTS") from None
+        raise ValueError(
+            f"another run is at work in {folder()}; wait for it, or set AACSTUDY_ARTIFACTS"
+        ) from None
 
 
 def _environment() -> dict[str, str]:

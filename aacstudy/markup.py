@@ -117,7 +117,11 @@ def _cell_text(value, form) -> str:
 def table_html(frame, caption: str, formats: dict) -> str:
     """The table as HTML; `caption` is HTML already, everything else is escaped here."""
     numeric = [frame[c].dtype.kind in "iuf" if frame.columns.is_unique else False for c in frame.columns]
-    classes = [' class="number"' if number else "" for number in numeric]
+    long = [max(map(len, map(str, column)), default=0) > 30 for column in frame.to_numpy(dtype=object).T]
+    classes = [
+        ' class="number"' if number else ' class="long"' if text else ""
+        for number, text in zip(numeric, long)
+    ]
     head = "".join(f'<th scope="col"{c}>{html.escape(name)}</th>' for name, c in zip(frame.columns, classes))
     forms = [formats.get(column) for column in frame.columns]
     rows = []

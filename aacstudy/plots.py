@@ -31,7 +31,9 @@ def style() -> None:
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
     """Spectrogram of samples [n], 70 dB deep, with a bar above it over each event's span (event, onset, offset)."""
-    *_, image = ax.specgram(samples.astype(float), NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", rasterized=True)
+    *_, image = ax.specgram(
+        samples.astype(float), NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", rasterized=True
+    )
     brightest = float(np.max(image.get_array()))
     image.set_clim(brightest - 70, brightest)
     top = sample_rate / 2
@@ -60,10 +62,29 @@ def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -
     lines = {}
     for (variant, _seed), rows in history.groupby(["variant", "seed"], sort=False):
         style = "-" if variant == "none" else "--"
-        (lines[variant],) = ax.plot(rows["epoch"], rows[column], color=COLOURS[variant], ls=style, lw=1.5, marker=".")
+        (lines[variant],) = ax.plot(
+            rows["epoch"], rows[column], color=COLOURS[variant], ls=style, lw=1.5, marker="."
+        )
     ax.legend(lines.values(), [NAMES[variant] for variant in lines], loc="upper right", fontsize=9)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
+    """Share of items (%) at or below each value, one line per name."""
+    for (name, found), colour, style in zip(values.items(), (BLUE, GREY, ORANGE), ("-", "--", ":")):
+        ordered = np.sort(found)
+        ax.step(
+            ordered,
+            100 * np.arange(1, len(ordered) + 1) / len(ordered),
+            where="post",
+            color=colour,
+            ls=style,
+            label=name,
+        )
+    ax.set(xlabel=xlabel, ylabel="items (%)", ylim=(0, 100))
+    ax.legend(loc="lower right", fontsize=9)
     return ax
 
 
@@ -74,10 +95,10 @@ def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str)
         ax.fill_between(
             rows["k"], 100 * rows["low"], 100 * rows["high"], color=COLOURS[normaliser], alpha=0.15, lw=0
         )
-    last = curves[curves["k"] == curves["k"].max()].sort_values("value")
-    y = -np.inf
+    last = curves[curves["k"] == curves["k"].max()].sort_values("value", ascending=False)
+    y = np.inf
     for row in last.itertuples():
-        y = max(100 * row.value, y + 6)
+        y = min(100 * row.value, y - 6)  # labels of close lines stand below each other
         ax.annotate(
             NAMES[row.normaliser],
             (row.k, y),

@@ -152,7 +152,7 @@ def index(
         "seeds": ", ".join(map(str, seeds)),
         "commit": distinct("commit"),
         "device": study.get("device") or distinct("device"),
-        "total time": duration(sum(p.get("seconds", 0) for p in provenances)),
+        "computing time": duration(_computing_seconds(provenances)),
         "notebooks run": f"{sum(name in records for name, _ in notebooks)} of {len(notebooks)}",
     }
     text = _templates().get_template("index.html.j2").render(
@@ -164,6 +164,16 @@ def index(
     )  # fmt: skip
     _publish(folder / "index.html", text)
     return folder / "index.html"
+
+
+def _computing_seconds(provenances: list[dict]) -> float:
+    """Seconds of the notebooks and of every artifact they used, each once; jobs side by side count in full."""
+    artifacts = {
+        (one["stage"], one["key"]): one.get("seconds", 0)
+        for p in provenances
+        for one in p.get("artifacts", [])
+    }
+    return sum(p.get("seconds", 0) for p in provenances) + sum(artifacts.values())
 
 
 def _count(size) -> str:
@@ -207,6 +217,7 @@ def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
     card |= {
         "answer": markdown_to_html(record["answer"]),
         "time": duration(seconds) if seconds is not None else None,
+        "picture": None,
     }
     if record["figures"] and (folder / record["figures"][0]["file"]).exists():
         picture = (folder / record["figures"][0]["file"]).read_bytes()

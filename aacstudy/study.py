@@ -96,6 +96,12 @@ class Study:
             raise StudyError(f"{source}: seeds is empty; a captioner needs at least one")
         if len(set(study.seeds)) < len(study.seeds):
             raise StudyError(f"{source}: seeds has {list(study.seeds)}; each seed counts once")
+        if study.captioner_from:
+            _exists(study.captioner_from, f"{source}: captioner_from")
+            if study.captioner_from == study.study:
+                raise StudyError(
+                    f"{source}: captioner_from: study {study.study} cannot take its own captioner"
+                )
         unknown = [name for name in study.notebooks if name not in NOTEBOOKS]
         if unknown:
             raise StudyError(
@@ -140,6 +146,13 @@ def _file(name: str | Path) -> Path:
     return path
 
 
+def _exists(name: str, where: str) -> None:
+    try:
+        _file(name)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML would silently keep the last."""
 
@@ -167,10 +180,7 @@ def _read(name: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise StudyError(f"{path}: extends is {base!r}; it must be the name of one study")
-    try:
-        _file(base)
-    except StudyError as error:
-        raise StudyError(f"{path}: extends: {error}") from None
+    _exists(base, f"{path}: extends")
     return _merge(_read(base, (*seen, str(path))), values)
 
 

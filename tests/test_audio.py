@@ -77,7 +77,9 @@ def test_missing(tmp_path):
     assert "no such file" in error_of(tmp_path / "folder.wav")
 
 
-@pytest.mark.parametrize("content", [b"I am a text.\n" * 1000, b"", b"RIFF", b"fLaC" + bytes(100), bytes(5000)])
+@pytest.mark.parametrize(
+    "content", [b"I am a text.\n" * 1000, b"", b"RIFF", b"fLaC" + bytes(100), bytes(5000)]
+)
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
 def test_no_audio_inside(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)

@@ -32,6 +32,12 @@ def interval_table(**columns):
     return table.assign(low=(table["value"] - 0.1).clip(0), high=(table["value"] + 0.1).clip(upper=1))
 
 
+def words(axes):
+    """What is written on the axes, in the legend or beside the lines."""
+    legend = axes.get_legend()
+    return {text.get_text() for text in [*axes.texts, *(legend.get_texts() if legend else [])]}
+
+
 def drawn(axes):
     return (
         len(axes.lines) + len(axes.patches) + len(axes.collections) + len(axes.images) + len(axes.containers)
@@ -90,7 +96,13 @@ def accuracies(axes, few):
     return plots.accuracies(table[:1] if few else table, axes)
 
 
+def cumulative(axes, few):
+    values = {"one": np.array([1.0]) if few else rng().normal(size=20), "other": np.array([0.5, 0.2])}
+    return plots.cumulative(values, axes, "score")
+
+
 DRAW = [
+    (cumulative, "score", "items (%)"),
     (spectrogram, "time (s)", "frequency (kHz)"),
     (per_class, "average precision", None),
     (training_curves, "epoch", "loss (nats per token)"),
@@ -185,7 +197,7 @@ def test_caption_bands_are_sorted_by_mean(ax):
 def test_recall_curves_are_percent(ax):
     recall_curves(ax, few=False)
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([5, 25, 50])
-    assert {"raw", "min-max", "z-score", "chance"} <= {text.get_text() for text in ax.texts}
+    assert {"raw", "min-max", "z-score", "chance"} <= words(ax)
     assert ax.get_xscale() == "log" and ax.get_ylim() == (0, 100)
 
 
@@ -200,4 +212,10 @@ def test_one_line_per_seed_and_variant(ax):
     training_curves(ax, few=False)
     assert len(ax.lines) == 4
     assert {line.get_linestyle() for line in ax.lines} == {"-", "--"}  # told apart without colour
-    assert {text.get_text() for text in ax.texts} == {plots.NAMES["none"], plots.NAMES["sinusoidal"]}
+    assert words(ax) == {plots.NAMES["none"], plots.NAMES["sinusoidal"]}
+
+
+def test_cumulative_ends_at_all_items(ax):
+    plots.cumulative({"one": np.array([3.0, 1.0, 2.0, 2.0])}, ax, "score")
+    (line,) = ax.lines
+    assert line.get_xdata().tolist() == [1, 2, 2, 3] and line.get_ydata().tolist() == [25, 50, 75, 100]

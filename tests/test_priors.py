@@ -25,7 +25,7 @@ def test_probabilities_sum_to_one(captions, order, history):
     p = [model.probability(word, history) for word in range(V)]
     assert sum(p) == pytest.approx(1.0, abs=1e-12)
     assert min(p) > 0
-    last = history[len(history) - (order - 1) :] if order > 1 else ()
+    last = history[-(order - 1) :] if order > 1 else ()
     assert p == [model.probability(word, last) for word in range(V)]  # only the last order - 1 ids matter
 
 
@@ -63,6 +63,16 @@ def test_order_one_is_word_frequencies():
     assert model.probability(4, (5, 4)) == model.probability(4, ()) == pytest.approx((2 + 3 / 6) / 7)
     assert model.nll([BOS, EOS]) == pytest.approx(-math.log((1 + 3 / 6) / 7))
     assert model.nll([BOS, 4, 5, EOS]) == pytest.approx(model.nll([BOS, 5, 4, EOS]))  # order is not heard
+
+
+def test_trigram_by_hand():
+    model = NGram([[BOS, 4, 5, 6, EOS]], 8, order=3)
+    one = (1 + 4 / 8) / 8  # 4 tokens of 4 types
+    two = (1 + one) / 2
+    assert model.probability(6, (4, 5)) == pytest.approx((1 + two) / 2)
+    assert model.probability(6, (5, 4)) == pytest.approx(
+        (0 + one) / 2
+    )  # unseen: falls back to what follows 4
 
 
 def test_longer_histories_hear_order():

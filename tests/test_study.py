@@ -126,6 +126,8 @@ def test_an_empty_page_is_the_defaults(project):
         ("- corpus", ["a study is a mapping of sections, not a list"]),
         ("corpus: {train: 5", ["is not YAML"]),
         ("training: {epochs: 1}\ntraining: {batch: 2}", ["is not YAML", "training stands twice", "line 1"]),
+        ("captioner_from: dmeo", ["captioner_from: study 'dmeo' does not exist", "did you mean demo?"]),
+        ("captioner_from: mine", ["captioner_from: study mine cannot take its own captioner"]),
         ("extends: [demo]", ["extends is ['demo']", "one study"]),
         ("extends: dmeo", ["extends: study 'dmeo' does not exist", "did you mean demo?"]),
     ],

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, normalise, pad, tokenise
 
 # What captions are made of, and what breaks them: quotes, contractions, specials, letters that change when lowered.
-PIECES = st.sampled_from(
-    ["A dog", "barks", "dog's", "can't", "they’re", "cannot", "o'clock", "<pad>", "<BOS>", "<unK>", "<", ">", "'", "’"]
-    + ["“", "”", '"', "`", ",", ".", "…", ";", "&", "-", "\n", "\t", "\u00a0", "İ", "ΟΔΟΣ", "É", "😀", "8:30", " "]
-)  # fmt: skip
+PIECES = st.sampled_from((
+    "A dog", "barks", "dog's", "can't", "they’re", "cannot", "o'clock", "<pad>", "<BOS>", "<unK>", "<", ">", "'", "’",
+    "“", "”", '"', "`", ",", ".", "…", ";", "&", "-", "\n", "\t", "\u00a0", "İ", "ΟΔΟΣ", "É", "😀", "8:30", " ",
+))  # fmt: skip
 CAPTIONS = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=8).map("".join))
 
 
@@ -125,7 +125,7 @@ def test_pad():
 
 
 def test_audiocaps_words():
-    """The published captions give the published vocabulary; the share of unknown test words is data.md's."""
+    """The published captions give the published vocabulary; few test words are unknown."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"
     train, test = (folder / f"audiocaps_{split}_captions.csv" for split in ("train", "test"))
     if not train.exists():
@@ -137,4 +137,4 @@ def test_audiocaps_words():
     assert len(vocabulary) == 4870  # the four special tokens are among them
     with open(test, encoding="utf-8", newline="") as file:
         ids = [i for row in csv.DictReader(file) for i in vocabulary.encode(row["caption"])[1:-1]]
-    assert ids.count(UNK) / len(ids) == pytest.approx(0.0037, abs=0.0005)
+    assert ids.count(UNK) / len(ids) == pytest.approx(0.0028, abs=0.0003)  # 0.37 % with the validation split

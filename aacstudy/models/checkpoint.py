@@ -71,8 +71,10 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, metadata
 
 
-def save_encoder(path: str | Path, encoder: TaggingEncoder, classes: tuple[str, ...]) -> None:
-    """Write an encoder with its options, front-end and class names, in the order of its logits.
+def save_encoder(
+    path: str | Path, encoder: TaggingEncoder, classes: tuple[str, ...], extra: dict | None = None
+) -> None:
+    """Write an encoder with its options, front-end and class names, in the order of its logits, and anything JSON-able.
 
     Raises ValueError where the number of names is not the encoder's number of classes.
     """
@@ -84,6 +86,7 @@ def save_encoder(path: str | Path, encoder: TaggingEncoder, classes: tuple[str, 
         "frontend": asdict(encoder.frontend),
         "options": asdict(encoder.options),
         "classes": list(classes),
+        "extra": extra or {},
     }
     save(path, encoder.state_dict(), metadata)
 

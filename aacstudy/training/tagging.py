@@ -149,7 +149,7 @@ def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.
         options,
         folder,
     )
-    save_encoder(folder / "encoder.safetensors", encoder, classes)
+    save_encoder(folder / "encoder.safetensors", encoder, classes, parameters)
     history.to_csv(folder / "history.csv", index=False)
     spectrograms, labels = sets["tagging_test"]
     scores = predict(encoder, spectrograms)

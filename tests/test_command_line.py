@@ -1,0 +1,273 @@
+"""The command line: what it prints, its exit status, and never a traceback for what a user can mend."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from aacstudy import batch, stages
+from aacstudy.__main__ import main
+from aacstudy.study import Study
+
+PROJECT = Path(__file__).resolve().parents[1]
+COMMANDS = ("run", "make", "plan", "notebook", "index", "check-data")
+
+
+@pytest.fixture(autouse=True)
+def kept_apart(tmp_path, monkeypatch):
+    """Artifacts and reports of these tests lie nowhere else; Snakemake is never started."""
+    monkeypatch.setenv("AACSTUDY_ROOT", str(PROJECT))
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("AACSTUDY_REPORTS", str(tmp_path / "reports"))
+    monkeypatch.delenv("AACSTUDY_TRACEBACK", raising=False)
+
+    def started(*arguments, **_):
+        raise AssertionError(f"started {arguments}")
+
+    monkeypatch.setattr(batch.subprocess, "run", started)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name, seconds in (("a.wav", 1.0), ("b.wav", 2.5)):
+        noise = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * 8000))
+        soundfile.write(folder / name, noise, 8000)
+    (folder / "captions.csv").write_text("file_name,caption_1,caption_2\na.wav,A dog,A cat\nb.wav,Rain,\n")
+    return folder
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one message of a command that ends with status 2."""
+    assert main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
+    message = re.sub(r"^.*\r", "", printed.err, flags=re.MULTILINE)  # a progress bar may stand before it
+    return message[message.index(f"aacstudy {arguments[0]}: ") :].removeprefix(f"aacstudy {arguments[0]}: ")
+
+
+def shown(capsys, *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+# --- help ----------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^    {command}\s", text, re.MULTILINE) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: aacstudy {command}")
+    assert ("folder" if command == "check-data" else "--overrides JSON") in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["rnu"], ["make", "smoke"], ["check-data"], ["run", "smoke", "--core", "x"]]
+)
+def test_usage_errors_end_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: aacstudy")
+
+
+def test_as_a_module():
+    """As a user starts it: a message and a status, no traceback, from a folder that is not the project."""
+    command = [sys.executable, "-m", "aacstudy", "plan", "dmeo"]
+    environment = os.environ | {"AACSTUDY_ROOT": ""}
+    done = subprocess.Popen(
+        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out, err = done.communicate(timeout=60)
+    assert (done.returncode, out) == (2, "")
+    assert err == "aacstudy plan: study 'dmeo' does not exist; did you mean demo?\n"
+
+
+# --- studies and overrides -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "index"])
+def test_unknown_study(capsys, command):
+    assert refused(capsys, command, "smok") == "study 'smok' does not exist; did you mean smoke?\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ('{"trainig": {"epochs": 1}}', "trainig is not a parameter; did you mean training?"),
+        ('{"training": {"epoch": 1}}', "training.epoch is not a parameter; did you mean epochs?"),
+        ('{"training": {"epochs": "1"}}', "training.epochs is '1'; it must be int"),
+        ('{"decoder": {"heads": 5}}', "decoder: heads must divide d_model = 32, got 5"),
+        ('{"seeds": []}', "seeds is empty"),
+        ('{"corpus": {"name": "clohto"}}', "corpus: name must be soundscapes or folder"),
+        ('{"captioner_from": "dmeo"}', "study 'dmeo' does not exist; did you mean demo?"),
+        ("{seeds: [1]}", "--overrides is not JSON"),
+        ("[1]", "--overrides wants sections, such as"),
+        ('{"corpus": 5}', "--overrides wants sections, such as"),
+    ],
+)
+def test_wrong_overrides(capsys, overrides, said):
+    assert said in refused(capsys, "plan", "smoke", "--overrides", overrides)
+    if "captioner" not in overrides:
+        assert said in refused(capsys, "run", "smoke", "--overrides", overrides)
+
+
+def test_a_traceback_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("AACSTUDY_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="did you mean demo"):
+        main(["plan", "dmeo"])
+
+
+def test_plan_lists_the_artifacts(capsys):
+    lines = shown(capsys, "plan", "smoke").splitlines()
+    assert all(line.startswith("   missing  ") for line in lines)
+    names = [line.split()[-1] for line in lines]
+    assert len(set(names)) == len(names)
+    stage_labels = [re.sub("-[0-9a-f]{12}$", "", name) for name in names]
+    assert stage_labels[:3] == ["corpus/soundscapes", "encoder/convnext", "frames/soundscapes"]
+    for position in ("none", "sinusoidal"):
+        for seed in (1, 2):
+            assert {f"{stage}/{position}-{seed}" for stage in ("captioner", "losses", "before_after")} <= set(
+                stage_labels
+            )
+    assert shown(capsys, "plan", "smoke").splitlines() == lines
+    other = shown(capsys, "plan", "smoke", "--overrides", '{"seeds": [9]}')
+    assert "captioner/none-9-" in other and "captioner/none-1-" not in other
+
+
+def test_plan_shows_what_is_made(capsys, tmp_path):
+    overrides = '{"corpus": {"train": 2, "validation": 1, "test": 1, "tagging_train": 1, "tagging_test": 1}}'
+    path = shown(
+        capsys, "make", "smoke", "corpus/soundscapes", "--overrides", overrides, "--cores", "1"
+    ).strip()
+    assert (
+        Path(path).parent == tmp_path / "artifacts" / "corpus" and len(list(Path(path).rglob("*.wav"))) == 6
+    )
+    first, second, *_ = shown(capsys, "plan", "smoke", "--overrides", overrides).splitlines()
+    assert re.match(r" +[\d.]+ s  corpus/soundscapes-", first) and second.startswith("   missing  encoder/")
+
+
+def test_unknown_artifact_and_notebook(capsys):
+    message = refused(capsys, "make", "smoke", "encoder/convnet")
+    assert (
+        "encoder/convnet" in message and "encoder/convnext-" in message and "corpus/soundscapes-" in message
+    )
+
+
+# --- recordings ----------------------------------------------------------------------------------------
+
+
+def test_check_data_on_good_recordings(capsys, recordings):
+    out = shown(capsys, "check-data", str(recordings))
+    assert out == "2 clips of 1.0 to 2.5 s, 3 captions: nothing wrong found\n"
+
+
+def test_check_data_lists_every_defect(capsys, recordings):
+    with open(recordings / "captions.csv", "a") as file:
+        file.write("a.wav,Again,\nnone.wav,A cow,\nb.wav\n")
+    (recordings / "c.wav").write_text("no audio")
+    lines = refused(capsys, "check-data", str(recordings)).splitlines()
+    assert lines[0] == "the corpus has 4 defects:"
+    table = recordings / "captions.csv"
+    assert [line.strip().removeprefix(f"{table}, ").split(":")[0] for line in lines[1:]] == [
+        "line 4, file_name",
+        "line 6",
+        "line 5, file_name",
+        str(recordings / "c.wav"),
+    ]
+
+
+def test_check_data_without_a_folder(capsys, tmp_path):
+    assert "no such folder" in refused(capsys, "check-data", str(tmp_path / "none"))
+
+
+def test_own_without_recordings(capsys):
+    for command in ("run", "plan"):
+        message = refused(capsys, command, "own")
+        assert "corpus.root: empty" in message and "DATA=folder" in message
+
+
+def test_own_with_broken_recordings_stops_before_anything_is_made(capsys, recordings, tmp_path):
+    (recordings / "a.wav").write_bytes(b"")
+    message = refused(capsys, "run", "own", "--data", str(recordings))
+    assert "captions.csv, line 2, file_name: " in message and "a.wav: not readable" in message
+    assert not list((tmp_path / "artifacts").rglob("artifact.json"))
+
+
+def test_data_is_for_studies_of_a_folder(capsys, recordings):
+    message = refused(capsys, "run", "smoke", "--data", str(recordings))
+    assert "study smoke makes its own corpus" in message and "such as own" in message
+
+
+def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):
+    own = shown(capsys, "plan", "own", "--data", os.path.relpath(recordings)).splitlines()
+    demo = shown(capsys, "plan", "demo").splitlines()
+    trained = [line for line in demo if "captioner/none" in line or "encoder/" in line]
+    assert len(trained) == 4 and set(trained) <= set(own)
+    assert [line.split()[-1].split("-")[0] for line in own if "corpus/" in line] == [
+        "corpus/folder",
+        "corpus/soundscapes",
+    ]
+
+
+# --- batch: what Snakemake is told ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [{}, {"seeds": [5], "corpus": {"root": "/a folder/it's here"}}])
+def test_a_configuration_comes_back_from_the_shell(overrides):
+    """``--config`` of Snakemake and the shell arguments of each job choose the same study."""
+    config = {"study": "smoke"} | ({"overrides": json.dumps(overrides)} if overrides else {})
+    study = batch.configured(config)
+    assert study == Study.load("smoke", overrides)
+    name, *rest = shlex.split(batch.arguments(config))
+    assert name == "smoke"
+    assert (json.loads(rest[1]) if rest else {}) == overrides and rest[:1] in ([], ["--overrides"])
+
+
+def test_find():
+    study = Study.load("smoke")
+    encoder = stages.encoder(study)
+    assert batch.find(study, "encoder/convnext").key == encoder.key
+    assert batch.find(study, f"encoder/{encoder.name}").key == encoder.key
+    with pytest.raises(KeyError, match="encoder/convnext-"):
+        batch.find(study, "convnext")
+
+
+def test_report_folder(tmp_path, monkeypatch):
+    study = Study.load("smoke")
+    assert batch.report_folder(study) == tmp_path.resolve() / "reports" / "smoke"
+    monkeypatch.delenv("AACSTUDY_REPORTS")
+    assert batch.report_folder(study) == PROJECT / "reports" / "smoke"
+
+
+def test_titles_are_questions():
+    for name in Study.load("demo").notebooks:
+        assert batch.title(name).endswith("?"), name
+
+
+def test_keys_of_pages():
+    """A page is stale when its notebook's parameters or inputs are others; one page's input is not another's."""
+    study, other = Study.load("smoke"), Study.load("smoke", {"decoding": {"beam": 1}})
+    key = batch.notebook_key(study, "04_captioning")
+    assert key == batch.notebook_key(Study.load("smoke"), "04_captioning")
+    assert key != batch.notebook_key(other, "04_captioning") != batch.notebook_key(study, "05_retrieval")
+    assert batch.index_key(study) == batch.index_key(Study.load("smoke")) != batch.index_key(other)
