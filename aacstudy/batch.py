@@ -117,10 +117,16 @@ def title(name: str) -> str:
 def run_notebook(study: Study, name: str) -> None:
     """Execute a notebook into the study's report folder and convert it to HTML."""
     from aacstudy import report  # here, as what it needs takes two seconds to import
+    from aacstudy.page import write_whole
+    from aacstudy.provenance import private
 
     reports = report_folder(study)
     executed = reports / "notebooks" / f"{name}.ipynb"
     report.execute(notebook_file(name), executed, study.parameters(), reports)
+    if Path(study.corpus.root).is_absolute():  # a page may be published: it names the folder, not the machine
+        text = executed.read_text(encoding="utf-8")
+        shown = json.dumps(private(study.corpus.root))[1:-1]
+        write_whole(executed, text.replace(json.dumps(study.corpus.root)[1:-1], shown).encode("utf-8"))
     pages = [(f"{one}.html", title(one)) for one in study.notebooks]
     report.to_html(executed, reports / f"{name}.html", study.study, pages)
 
