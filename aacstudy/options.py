@@ -184,10 +184,13 @@ class ScoringOptions:
     """The audio × caption loss matrix."""
 
     split: str = "test"
+    bands: int = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
 
     def __post_init__(self):
         if self.split not in ("train", "validation", "test"):
             raise ValueError(f"split must be train, validation or test, got {self.split!r}")
+        if self.bands < 1:
+            raise ValueError(f"bands must be at least 1, got {self.bands}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from aacstudy.options import DecodingOptions
 from aacstudy.perturb import before_after_items, other_clips
 from aacstudy.priors import NGram
 from aacstudy.scoring.batched import nll_batched, nll_pairs
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.store import write_band
 from aacstudy.training.captioning import pad_frames
 
 
@@ -29,21 +29,30 @@ def _load(corpus: Path, frames: Path, captioner: Path, split: str, device: torch
     return part, [by_clip[clip] for clip in part.clips["clip"]], network.to(device), Vocabulary(tuple(words))
 
 
-def score_split(corpus: Path, frames: Path, captioner: Path, split: str, device: torch.device) -> Losses:
-    """The loss matrix of all audios × all captions of a split."""
+def score_band(
+    corpus: Path,
+    frames: Path,
+    captioner: Path,
+    result: Path,
+    split: str,
+    band: int,
+    of: int,
+    device: torch.device,
+) -> None:
+    """Score one band of a split's audios on all of its captions and write it to ``result`` (see scoring/store.py).
+
+    The audios are cut into ``of`` runs of nearly equal length; ``band`` counts from 0.
+    """
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
     captions = [vocabulary.encode(text) for text in part.captions["text"]]
+    rows = np.array_split(np.arange(len(clips)), of)[band]
     nll = nll_batched(
-        network, clips, captions, progress=lambda audios: tqdm(audios, desc="scoring", unit="audio")
+        network,
+        [clips[row] for row in rows],
+        captions,
+        progress=lambda audios: tqdm(audios, desc="scoring", unit="audio"),
     )
-    return Losses(
-        nll,
-        np.array([len(ids) - 1 for ids in captions]),
-        np.array(part.owners()),
-        list(part.clips["clip"]),
-        list(part.captions["text"]),
-        {"split": split, "captioner": captioner.parent.name},
-    )
+    write_band(result, nll, np.array([len(ids) - 1 for ids in captions]))
 
 
 def caption_split(

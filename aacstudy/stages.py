@@ -53,10 +53,26 @@ def captioner(study: Study, frame_positions: str, seed: int) -> Artifact:
     )
 
 
-def losses(study: Study, frame_positions: str, seed: int) -> Artifact:
-    """The audio × caption loss matrix of the scored split."""
-    parameters = asdict(study.scoring)
+def bands(study: Study, frame_positions: str, seed: int) -> tuple[Artifact, ...]:
+    """The rows of the loss matrix in ``scoring.bands`` parts: independent jobs, and all that a kill can lose is one."""
     inputs = (corpus(study), frames(study), captioner(study, frame_positions, seed))
+    of = study.scoring.bands
+    return tuple(
+        Artifact(
+            "bands",
+            f"{frame_positions}-{seed}-{band + 1}of{of}",
+            {"split": study.scoring.split, "band": band, "of": of},
+            inputs,
+            _build_band,
+        )
+        for band in range(of)
+    )
+
+
+def losses(study: Study, frame_positions: str, seed: int) -> Artifact:
+    """The audio × caption loss matrix of the scored split, joined from its bands."""
+    parameters = {"split": study.scoring.split}
+    inputs = (corpus(study), *bands(study, frame_positions, seed))
     return Artifact("losses", f"{frame_positions}-{seed}", parameters, inputs, _build_losses)
 
 
@@ -161,17 +177,27 @@ def _build_captioner(artifact: Artifact, folder: Path, cores: int) -> None:
     train_on_corpus(corpus, frames / "frames.safetensors", artifact.parameters, folder, use())
 
 
-def _build_losses(artifact: Artifact, folder: Path, cores: int) -> None:
+def _build_band(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.device import use
-    from aacstudy.splits import score_split
+    from aacstudy.splits import score_band
 
     corpus, frames, captioner = (one.path for one in artifact.inputs)
-    matrix = score_split(
-        corpus,
-        frames / "frames.safetensors",
-        captioner / "captioner.safetensors",
-        artifact.parameters["split"],
-        use(),
+    files = frames / "frames.safetensors", captioner / "captioner.safetensors"
+    score_band(corpus, *files, folder / "band.npz", device=use(), **artifact.parameters)
+
+
+def _build_losses(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.corpus import Corpus
+    from aacstudy.scoring.store import join
+
+    corpus, *bands = artifact.inputs
+    part = Corpus.load(corpus.path).split(artifact.parameters["split"])
+    matrix = join(
+        [band.path / "band.npz" for band in bands],
+        part.owners(),
+        list(part.clips["clip"]),
+        list(part.captions["text"]),
+        artifact.parameters | {"captioner": bands[0].inputs[2].name},
     )
     matrix.write(folder / "losses.zarr")
 

@@ -29,7 +29,9 @@ def peak(n: int = 1024) -> float:
     return 2 * n**3 / seconds(lambda: a @ a)
 
 
-def scoring(name: str, options: DecoderOptions, frames: int, width: int, words: int, audios: int, captions: int) -> None:
+def scoring(
+    name: str, options: DecoderOptions, frames: int, width: int, words: int, audios: int, captions: int
+) -> None:
     """Compare the batched loss matrix with the reference on random weights and captions of 4 to 16 words."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
@@ -37,7 +39,9 @@ def scoring(name: str, options: DecoderOptions, frames: int, width: int, words: 
     clips = [torch.randn(frames, width, generator=generator) for _ in range(audios)]
     lengths = torch.randint(4, 17, (captions,), generator=generator).tolist()
     texts = [[BOS, *torch.randint(4, words, (n,), generator=generator).tolist(), EOS] for n in lengths]
-    difference = abs(nll_reference(captioner, clips, texts).numpy() - nll_batched(captioner, clips, texts)).max()
+    difference = abs(
+        nll_reference(captioner, clips, texts).numpy() - nll_batched(captioner, clips, texts)
+    ).max()
     plain = seconds(lambda: nll_reference(captioner, clips, texts), 1)
     fast = seconds(lambda: nll_batched(captioner, clips, texts))
     pairs = audios * captions

@@ -32,11 +32,17 @@ class Copy:
     def __init__(self, folder: Path):
         self.folder = folder
         for name in FOLDERS:
-            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+            shutil.copytree(
+                PROJECT / name,
+                folder / name,
+                ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+            )
         (folder / "studies" / "own_smoke.yml").write_text(OWN)
         changed = {"AACSTUDY_ROOT": str(folder), "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
         self.environment = {
-            name: value for name, value in os.environ.items() if name not in ("AACSTUDY_ARTIFACTS", "AACSTUDY_REPORTS")
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("AACSTUDY_ARTIFACTS", "AACSTUDY_REPORTS")
         } | changed
         self.reports = folder / "reports"
         self.artifacts = folder / "artifacts"
@@ -44,7 +50,12 @@ class Copy:
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start ``python -m aacstudy`` with these arguments in a process group of its own."""
         command = [sys.executable, "-m", "aacstudy", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+        pipes = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "start_new_session": True,
+        }
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, **pipes)
 
     def aacstudy(self, *arguments: str) -> tuple[int, str]:
@@ -57,7 +68,9 @@ class Copy:
         """Kill the process and its children without warning once a file of this pattern exists."""
         end = time.monotonic() + seconds
         while not list(self.folder.glob(exists)):
-            assert process.poll() is None and time.monotonic() < end, f"{exists} never came: {process.communicate()[0]}"
+            assert process.poll() is None and time.monotonic() < end, (
+                f"{exists} never came: {process.communicate()[0]}"
+            )
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -66,9 +79,21 @@ class Copy:
         """Jobs that a run would do now: (rule, wildcards) as Snakemake's dry run names them."""
         from aacstudy import batch  # noqa: F401  (imported so that a broken module fails here)
 
-        command = [sys.executable, "-m", "snakemake", "-s", "workflow/Snakefile", "--cores", "1", "--nolock", "-n"]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "-s",
+            "workflow/Snakefile",
+            "--cores",
+            "1",
+            "--nolock",
+            "-n",
+        ]
         command += ["--rerun-triggers", "mtime", "params", "input", "--config", f"study={study}"]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
+        )
         text = done.stdout + done.stderr
         jobs, rule = [], None
         for line in text.splitlines():
@@ -103,6 +128,8 @@ def recordings(tmp_path_factory) -> Path:
         rate = (44100, 16000, 22050)[i % 3]
         tone = np.sin(2 * np.pi * 200 * (i + 1) * np.arange(rate * (2 + i % 2)) / rate)
         soundfile.write(folder / name, 0.3 * tone + 0.01 * rng.standard_normal(tone.size), rate)
-        lines.append(f'{name},"A tone, number {i}.",A <b>loud</b> <script>alert({i})</script> tone.,"A ""high"" sound {i}"')
+        lines.append(
+            f'{name},"A tone, number {i}.",A <b>loud</b> <script>alert({i})</script> tone.,"A ""high"" sound {i}"'
+        )
     (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

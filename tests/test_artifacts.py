@@ -307,12 +307,21 @@ def test_real_keys_follow_the_parameters_that_matter():
         return {a.stage for a, b in zip(before, after, strict=True) if a.key != b.key}
 
     every = {a.stage for a in stages.everything(study)}
-    assert every == {"corpus", "encoder", "frames", "captioner", "captions", "losses", "before_after"}
+    assert every == {
+        "corpus",
+        "encoder",
+        "frames",
+        "captioner",
+        "captions",
+        "bands",
+        "losses",
+        "before_after",
+    }
     assert stale(description="other words") == set()
     assert stale(statistics={"resamples": 10}) == set()
     assert stale(decoding={"beam": 1}) == {"captions"}
     assert stale(before_after={"other_clips": 3}) == {"before_after"}
-    assert stale(training={"epochs": 3}) == {"captioner", "captions", "losses", "before_after"}
+    assert stale(training={"epochs": 3}) == {"captioner", "captions", "bands", "losses", "before_after"}
     assert stale(tagging={"epochs": 3}) == every - {"corpus"}
     assert stale(corpus={"seed": 1}) == every
     assert stale(corpus={"root": "/elsewhere"}) == set()  # soundscapes have none

@@ -143,10 +143,14 @@ def test_every_page_of_a_study_loads_clean(browser, smoke, width):
         page.goto(file.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
         links = page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
-        broken = [link for link in links if not link.startswith(("http", "#")) and not (folder / link).exists()]
+        broken = [
+            link for link in links if not link.startswith(("http", "#")) and not (folder / link).exists()
+        ]
         assert not broken, f"{file.name}: {broken}"
         anchors = [link[1:] for link in links if link.startswith("#")]
-        assert all(page.evaluate("id => !!document.getElementById(id)", anchor) for anchor in anchors), file.name
+        assert all(page.evaluate("id => !!document.getElementById(id)", anchor) for anchor in anchors), (
+            file.name
+        )
     context.close()
     assert complaints == []
 

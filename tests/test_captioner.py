@@ -86,7 +86,9 @@ def test_equals_torchs_decoder_stack():
     frame_padding = torch.arange(7).expand(3, 7) >= torch.tensor([[7], [5], [2]])
     layer = nn.TransformerDecoderLayer(32, 4, 48, 0.2, activation="gelu", batch_first=True)
     stack = nn.TransformerDecoder(layer, 2, norm=None).eval()
-    stack.load_state_dict({f"layers.{k}": v for k, v in captioner.decoder.layers.state_dict().items()}, strict=True)
+    stack.load_state_dict(
+        {f"layers.{k}": v for k, v in captioner.decoder.layers.state_dict().items()}, strict=True
+    )
     weight, bias = captioner.projection[1].weight, captioner.projection[1].bias
     memory = F.relu(frames @ weight.T + bias)
     x = captioner.decoder.embedding.weight[tokens] * math.sqrt(32) + sinusoids(6, 32)

@@ -15,7 +15,9 @@ from aacstudy.models.encoder import EncoderOptions, TaggingEncoder
 from aacstudy.models.frontend import FrontendOptions
 
 WORDS = [*SPECIALS, "a", "dog", "barks", "n't", "café"]
-OPTIONS = DecoderOptions(d_model=32, layers=2, heads=4, d_ff=48, frame_positions="sinusoidal", max_positions=30)
+OPTIONS = DecoderOptions(
+    d_model=32, layers=2, heads=4, d_ff=48, frame_positions="sinusoidal", max_positions=30
+)
 FRONTEND = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)
 ENCODER = EncoderOptions(depths=(1, 1, 2), dims=(4, 8, 16), kernel=5, layer_scale=0.1, drop_path=0.1)
 CLASSES = ("dog", "rain", "heli")
@@ -80,7 +82,9 @@ def test_loading_keeps_the_random_state(path):
 
 def test_nothing_else_is_left_in_the_folder(path, captioner):
     with pytest.raises(ValueError, match="cannot be written as JSON"):
-        checkpoint.save_captioner(path.parent / "bad.safetensors", captioner, WORDS, {"tensor": torch.zeros(1)})
+        checkpoint.save_captioner(
+            path.parent / "bad.safetensors", captioner, WORDS, {"tensor": torch.zeros(1)}
+        )
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -181,7 +185,9 @@ def test_missing_field(path):
 
 
 def test_another_model(path):
-    with pytest.raises(ValueError, match=r"captioner\.safetensors: holds model 'Captioner', not 'TaggingEncoder'"):
+    with pytest.raises(
+        ValueError, match=r"captioner\.safetensors: holds model 'Captioner', not 'TaggingEncoder'"
+    ):
         checkpoint.load_encoder(path)
 
 
@@ -198,7 +204,10 @@ def test_all_wrong_tensors_are_listed(path):
     assert str(path) in message
     assert "missing tensor 'decoder.embedding.weight'" in message
     assert "unexpected tensor 'decoder.final'" in message
-    assert f"tensor 'decoder.classifier.bias' is (3,) torch.float32, not ({len(WORDS)},) torch.float32" in message
+    assert (
+        f"tensor 'decoder.classifier.bias' is (3,) torch.float32, not ({len(WORDS)},) torch.float32"
+        in message
+    )
     assert "tensor 'projection.1.bias' is (32,) torch.float16, not (32,) torch.float32" in message
 
 

@@ -40,7 +40,9 @@ def published_shapes() -> dict[str, tuple[int, ...]]:
         shapes |= pair(f"downsample_layers.{i}.1", dims[i], dims[i - 1], 2, 2)
     for i, (d, depth) in enumerate(zip(dims, depths)):
         for block in (f"stages.{i}.{j}" for j in range(depth)):
-            shapes |= {f"{block}.gamma": (d,)} | pair(f"{block}.dwconv", d, 1, 7, 7) | pair(f"{block}.norm", d)
+            shapes |= (
+                {f"{block}.gamma": (d,)} | pair(f"{block}.dwconv", d, 1, 7, 7) | pair(f"{block}.norm", d)
+            )
             shapes |= pair(f"{block}.pwconv1", 4 * d, d) | pair(f"{block}.pwconv2", d, 4 * d)
     return shapes | pair("norm", 768) | pair("head_audioset", 527, 768)
 
@@ -71,7 +73,9 @@ def test_full_size_is_the_published_network():
 
 def test_drop_path_adds_no_tensor():
     plain = TaggingEncoder(DEMO_FRONTEND, DEMO, 5)
-    dropping = TaggingEncoder(DEMO_FRONTEND, EncoderOptions((1, 1, 2), (32, 64, 128), 5, 0.1, drop_path=0.3), 5)
+    dropping = TaggingEncoder(
+        DEMO_FRONTEND, EncoderOptions((1, 1, 2), (32, 64, 128), 5, 0.1, drop_path=0.3), 5
+    )
     assert plain.state_dict().keys() == dropping.state_dict().keys()
 
 

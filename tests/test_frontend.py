@@ -25,7 +25,9 @@ def logmel_reference(waveform: np.ndarray, options: FrontendOptions) -> np.ndarr
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)  # periodic Hann
     padded = np.pad(waveform.astype(np.float64), n // 2, mode="reflect")
     starts = range(0, len(padded) - n + 1, hop)
-    power = np.abs(np.fft.rfft([padded[s : s + n] * window for s in starts], axis=1)) ** 2  # [time, n / 2 + 1]
+    power = (
+        np.abs(np.fft.rfft([padded[s : s + n] * window for s in starts], axis=1)) ** 2
+    )  # [time, n / 2 + 1]
     edges = slaney_hz(np.linspace(slaney_mel(options.f_min), slaney_mel(options.f_max), options.n_mels + 2))
     bins = np.arange(n // 2 + 1) * options.sample_rate / n
     filters = []

@@ -48,7 +48,9 @@ def beam_search_reference(captioner, frames, options, forbidden) -> list[tuple[l
     slots, done = [([BOS], 0.0)], []
     for step in range(options.max_tokens):
         size = captioner.vocabulary_size
-        scores = np.stack([total + next_log_probs(captioner, memory, p, options, forbidden) for p, total in slots])
+        scores = np.stack(
+            [total + next_log_probs(captioner, memory, p, options, forbidden) for p, total in slots]
+        )
         k = options.beam if step == 0 else len(slots)
         chosen = np.argsort(-scores.ravel(), kind="stable")[:k]
         kept = []
@@ -68,7 +70,9 @@ def every_caption(captioner, frames, options, forbidden) -> list[tuple[list[int]
     """One clip: every caption of words that can be generated, with its mean log-probability, best first."""
     memory = captioner.project(frames[None])
     words = [t for t in range(captioner.vocabulary_size) if t > UNK]
-    after = functools.cache(lambda prefix: next_log_probs(captioner, memory, [BOS, *prefix], options, forbidden))
+    after = functools.cache(
+        lambda prefix: next_log_probs(captioner, memory, [BOS, *prefix], options, forbidden)
+    )
     found = []
     for length in range(options.max_tokens + 1):
         for caption in itertools.product(words, repeat=length):
@@ -110,7 +114,19 @@ def test_exhaustive_beam_finds_every_caption(mode, seed):
 CASES = [
     DecodingOptions(beam, low, high, mode, specials)
     for (beam, low, high), mode, specials in zip(
-        [(1, 0, 5), (2, 3, 6), (3, 3, 8), (3, 0, 9), (4, 2, 7), (5, 1, 3), (2, 0, 1), (8, 3, 6), (3, 3, 12), (6, 2, 4)] * 2,
+        [
+            (1, 0, 5),
+            (2, 3, 6),
+            (3, 3, 8),
+            (3, 0, 9),
+            (4, 2, 7),
+            (5, 1, 3),
+            (2, 0, 1),
+            (8, 3, 6),
+            (3, 3, 12),
+            (6, 2, 4),
+        ]
+        * 2,
         itertools.cycle(["content", "all", "none"]),
         [True] * 10 + [False] * 10,
     )
@@ -168,7 +184,9 @@ def test_captions_obey_the_options():
     vocabulary = [*SPECIALS, *(f"word{i}" for i in range(20)), "a", "and"]
     captioner = small(len(vocabulary), seed=5, eos_bias=2.0)
     options = DecodingOptions()
-    found = beam_search(captioner, torch.randn(10, 4, 5), None, options, forbidden_repeats(vocabulary, "content"))
+    found = beam_search(
+        captioner, torch.randn(10, 4, 5), None, options, forbidden_repeats(vocabulary, "content")
+    )
     assert [len(hypotheses) for hypotheses in found] == [3] * 10
     for hypotheses in found:
         scores = [h.score for h in hypotheses]
@@ -188,7 +206,9 @@ def test_specials_may_be_generated_when_allowed():
     frames = torch.randn(1, 4, 5)
     allowed = DecodingOptions(forbid_repeats="none", forbid_specials=False)
     assert UNK in greedy(captioner, frames, None, allowed, None)[0][0].tokens
-    assert UNK not in greedy(captioner, frames, None, DecodingOptions(forbid_repeats="none"), None)[0][0].tokens
+    assert (
+        UNK not in greedy(captioner, frames, None, DecodingOptions(forbid_repeats="none"), None)[0][0].tokens
+    )
 
 
 def test_forbidden_repeats():

@@ -38,7 +38,9 @@ def one_order(order, relevant, ks=KS):
 
 def all_orders(keys, relevant):
     """Plain reference: one row per order of the items, ties in that order. keys: best item first when sorted."""
-    orders = (sorted(order, key=lambda item: keys[item]) for order in itertools.permutations(range(len(keys))))
+    orders = (
+        sorted(order, key=lambda item: keys[item]) for order in itertools.permutations(range(len(keys)))
+    )
     return pd.DataFrame([one_order(order, relevant) for order in orders])
 
 
@@ -152,7 +154,9 @@ def test_shuffled_labels_give_chance(ties):
 def test_expected_ties_are_the_mean_over_all_orders(query):
     scores, relevant = query
     orders = all_orders(-scores, relevant)
-    exact = {ties: evaluate([scores], relevant[None], KS, ties).iloc[0] for ties in ("optimistic", "pessimistic")}
+    exact = {
+        ties: evaluate([scores], relevant[None], KS, ties).iloc[0] for ties in ("optimistic", "pessimistic")
+    }
     expected = evaluate([scores], relevant[None], KS).iloc[0]
     np.testing.assert_allclose(expected[orders.columns], orders.mean(), atol=1e-12)
     best, worst = orders.max(), orders.min()
@@ -176,7 +180,9 @@ def test_tie_break_orders_only_equal_scores(query, seed):
 def test_bounds_and_order_of_the_policies(case):
     scores, owners = case
     for direction in (text_to_audio, audio_to_text):
-        high, mean, low = (direction(scores, owners, ties=t) for t in ("optimistic", "expected", "pessimistic"))
+        high, mean, low = (
+            direction(scores, owners, ties=t) for t in ("optimistic", "expected", "pessimistic")
+        )
         better = HIGHER_IS_BETTER
         assert (high[better] >= mean[better] - 1e-12).all(axis=None)
         assert (mean[better] >= low[better] - 1e-12).all(axis=None)
@@ -296,7 +302,9 @@ def test_errors_name_what_is_wrong():
 
 def oracle_case():
     rng = np.random.default_rng(3)
-    scores = rng.permuted(np.tile(np.arange(1.0, 41), (25, 1)), axis=1)  # above 0: torchmetrics drops the others
+    scores = rng.permuted(
+        np.tile(np.arange(1.0, 41), (25, 1)), axis=1
+    )  # above 0: torchmetrics drops the others
     relevant = np.arange(40) < rng.integers(1, 15, 25)[:, None]  # up to 14 relevant items: more than 10
     return scores, rng.permuted(relevant, axis=1)
 
@@ -308,8 +316,12 @@ def test_against_torchmetrics():
     table = evaluate(scores, relevant)
     for row, score, target in zip(table.to_dict("records"), torch.tensor(scores), torch.tensor(relevant)):
         for k in (1, 5, 10):
-            assert row[f"hit@{k}"] == pytest.approx(retrieval.retrieval_hit_rate(score, target, top_k=k).item())
-            assert row[f"recall@{k}"] == pytest.approx(retrieval.retrieval_recall(score, target, top_k=k).item())
+            assert row[f"hit@{k}"] == pytest.approx(
+                retrieval.retrieval_hit_rate(score, target, top_k=k).item()
+            )
+            assert row[f"recall@{k}"] == pytest.approx(
+                retrieval.retrieval_recall(score, target, top_k=k).item()
+            )
         assert row["mrr"] == pytest.approx(retrieval.retrieval_reciprocal_rank(score, target).item())
         # torchmetrics divides by the hits within 10, here it is min(10, relevant).
         hits = round(row["recall@10"] * int(target.sum()))
@@ -324,7 +336,9 @@ def test_against_ranx(monkeypatch):
     table = evaluate(scores, relevant)
     qrels = {f"q{q:02}": {f"d{i:02}": 1 for i in np.flatnonzero(row)} for q, row in enumerate(relevant)}
     run = {f"q{q:02}": {f"d{i:02}": float(s) for i, s in enumerate(row)} for q, row in enumerate(scores)}
-    names = {f"hit@{k}": f"hit_rate@{k}" for k in (1, 5, 10)} | {f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)}
+    names = {f"hit@{k}": f"hit_rate@{k}" for k in (1, 5, 10)} | {
+        f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)
+    }
     names |= {"map@10": "map@10", "mrr": "mrr"}
     theirs = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), list(names.values()), return_mean=False)
     total = relevant.sum(axis=1)

@@ -149,7 +149,12 @@ def test_notebook_makes_what_is_missing(smoke):
             patch.delenv("AACSTUDY_REPORT", raising=False)
             source, output = smoke.folder / "notebooks" / "05_retrieval.ipynb", smoke.folder / "by_hand.ipynb"
             papermill.execute_notebook(
-                str(source), str(output), {"study": "smoke"}, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+                str(source),
+                str(output),
+                {"study": "smoke"},
+                kernel_name="python3",
+                cwd=str(source.parent),
+                progress_bar=False,
             )
         assert (made / "artifact.json").exists()
         executed = nbformat.read(output, as_version=4)
@@ -171,9 +176,16 @@ def test_papermill_with_a_study_file_gives_that_study(smoke):
             patch.setenv(key, value)
         source = smoke.folder / "notebooks" / "01_corpus.ipynb"
         papermill.execute_notebook(
-            str(source), str(output), values, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+            str(source),
+            str(output),
+            values,
+            kernel_name="python3",
+            cwd=str(source.parent),
+            progress_bar=False,
         )
-        with pytest.raises(papermill.PapermillExecutionError, match="trian is not a parameter; did you mean corpus.train"):
+        with pytest.raises(
+            papermill.PapermillExecutionError, match="trian is not a parameter; did you mean corpus.train"
+        ):
             papermill.execute_notebook(
                 str(source), str(output), {"study": "smoke", "corpus": {"trian": 3}}, kernel_name="python3",
                 cwd=str(source.parent), progress_bar=False,

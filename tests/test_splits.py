@@ -14,6 +14,7 @@ from aacstudy.options import DecoderOptions, DecodingOptions
 from aacstudy.perturb import other_clips
 from aacstudy.priors import NGram
 from aacstudy.scoring.reference import nll_reference
+from aacstudy.scoring.store import join
 
 CPU = torch.device("cpu")
 EVENTS = ("dog", "car", "bell", "rain", "door", "bird")
@@ -63,9 +64,26 @@ def arguments(folder):
     return folder, folder / "frames.safetensors", folder / "seed_7" / "captioner.safetensors"
 
 
+def score(files, folder, of=1):
+    """The whole matrix of split test from its bands."""
+    bands = [folder / f"band_{band}_of_{of}.npz" for band in range(of)]
+    for band, file in enumerate(bands):
+        splits.score_band(*files, file, "test", band, of, CPU)
+    part = Corpus.load(files[0]).split("test")
+    return join(
+        bands, part.owners(), list(part.clips["clip"]), list(part.captions["text"]), {"split": "test"}
+    )
+
+
 @pytest.fixture(scope="module")
-def matrix(place):
-    return splits.score_split(*arguments(place), "test", CPU)
+def matrix(place, tmp_path_factory):
+    return score(arguments(place), tmp_path_factory.mktemp("bands"))
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_bands_make_up_the_same_matrix(place, matrix, tmp_path, of):
+    # 7 bands of 4 clips: three of them are empty.
+    np.testing.assert_array_equal(score(arguments(place), tmp_path, of).nll, matrix.nll)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +101,6 @@ def test_loss_matrix_of_a_split(place, matrix):
     assert matrix.nll.shape == (4, 9) and matrix.audios == [f"test/{i}" for i in range(4)]
     assert matrix.captions == list(part.captions["text"])
     assert [matrix.audios[row] for row in matrix.owners] == list(part.captions["clip"])
-    assert matrix.parameters == {"split": "test", "captioner": "seed_7"}
     ids = [vocabulary.encode(text) for text in matrix.captions]
     assert matrix.tokens.tolist() == [len(one) - 1 for one in ids]
     assert matrix.tokens[0] == 7  # a dog and no unicorn 0, and EOS
@@ -206,9 +223,9 @@ def test_corpus_without_swaps(place, tmp_path, columns):
     _, made, captioner = arguments(place)
     with pytest.raises(ValueError, match="split 'test' has no caption with a before/after swap"):
         splits.score_before_after(tmp_path, made, captioner, "test", 2, CPU)
-    assert splits.score_split(tmp_path, made, captioner, "test", CPU).nll.shape == (4, 9)
+    assert score((tmp_path, made, captioner), tmp_path).nll.shape == (4, 9)
 
 
 def test_unknown_split_names_those_there_are(place):
     with pytest.raises(ValueError, match=r"no clip of split 'tset'.*'test'"):
-        splits.score_split(*arguments(place), "tset", CPU)
+        splits.score_band(*arguments(place), place / "band.npz", "tset", 0, 1, CPU)

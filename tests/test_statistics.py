@@ -34,12 +34,20 @@ def test_interval_prints_n_and_unit():
 def test_single_row_clusters_match_scipy_bootstrap():
     values = np.random.default_rng(0).exponential(size=80)
     ours = clustered_bootstrap(values, np.arange(80), resamples=4000)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=4000, method="percentile", rng=1
+    ).confidence_interval
     assert ours.value == pytest.approx(values.mean()) and ours.n == 80 and ours.unit == "audios"
-    assert ours.low == pytest.approx(theirs.low, abs=0.03) and ours.high == pytest.approx(theirs.high, abs=0.03)
+    assert ours.low == pytest.approx(theirs.low, abs=0.03) and ours.high == pytest.approx(
+        theirs.high, abs=0.03
+    )
     median = clustered_bootstrap(values, np.arange(80), np.median, resamples=2000)
-    theirs = stats.bootstrap((values,), np.median, n_resamples=2000, method="percentile", rng=1).confidence_interval
-    assert median.low == pytest.approx(theirs.low, abs=0.05) and median.high == pytest.approx(theirs.high, abs=0.05)
+    theirs = stats.bootstrap(
+        (values,), np.median, n_resamples=2000, method="percentile", rng=1
+    ).confidence_interval
+    assert median.low == pytest.approx(theirs.low, abs=0.05) and median.high == pytest.approx(
+        theirs.high, abs=0.05
+    )
 
 
 def test_fast_mean_equals_the_plain_one():
@@ -177,7 +185,9 @@ def test_student_matches_scipy():
 
 
 def test_variance_shares_by_hand():
-    assert variance_shares([[1, 2], [3, 4]]) == pytest.approx({"caption": 0.2, "audio": 0.8, "interaction": 0})
+    assert variance_shares([[1, 2], [3, 4]]) == pytest.approx(
+        {"caption": 0.2, "audio": 0.8, "interaction": 0}
+    )
     assert variance_shares([[1, 0], [0, 1]]) == pytest.approx({"caption": 0, "audio": 0, "interaction": 1})
     assert variance_shares([[1, 5, 3]] * 4)["caption"] == pytest.approx(1)
     shares = variance_shares(np.random.default_rng(0).normal(size=(30, 50)) + np.arange(50))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, normalise, pad, tokenise
@@ -58,6 +58,7 @@ def test_tokenise(caption, words):
     assert tokenise(caption) == tuple(words.split())
 
 
+@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(CAPTIONS)
 def test_normalise_is_idempotent(caption):
     once = normalise(caption)
@@ -66,6 +67,7 @@ def test_normalise_is_idempotent(caption):
     assert once == once.lower()
 
 
+@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(CAPTIONS)
 def test_no_caption_can_write_a_special_token(caption):
     """A text that says <eos> would end a caption in its middle."""
@@ -91,6 +93,7 @@ def test_encode_and_decode():
     assert vocabulary.decode([BOS, 4, UNK, EOS]) == "a <unk>"
 
 
+@settings(deadline=None)  # a busy machine is slow, not wrong
 @given(st.lists(CAPTIONS, max_size=5))
 def test_encoding_what_was_decoded(captions):
     """The words of a known caption come back, in order, none of them unknown."""

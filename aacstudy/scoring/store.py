@@ -1,5 +1,9 @@
-"""Loss matrices on disk: a zarr group with sums, token counts, ids and the parameters that made them."""
+"""Loss matrices on disk: bands of audios as they are scored, and the whole as a zarr group.
 
+The group holds sums, token counts, ids and the parameters that made them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,3 +66,23 @@ class Losses:
             captions=list(attributes["captions"]),
             parameters=dict(attributes["parameters"]),
         )
+
+
+def write_band(path: Path, nll: np.ndarray, tokens: np.ndarray) -> None:
+    """Write the sums of a band of audios [audios, captions] and the token counts [captions]."""
+    np.savez(path, nll=nll.astype(np.float32), tokens=tokens.astype(np.int64))
+
+
+def join(
+    bands: Sequence[Path],
+    owners: Sequence[int],
+    audios: list[str],
+    captions: list[str],
+    parameters: dict[str, Any],
+) -> Losses:
+    """The whole matrix from its bands, in order; ValueError where they do not make it up (see ``Losses``)."""
+    parts = [np.load(path) for path in bands]
+    if any(not np.array_equal(one["tokens"], parts[0]["tokens"]) for one in parts):
+        raise ValueError(f"bands of different captions: {', '.join(str(path) for path in bands)}")
+    nll = np.concatenate([one["nll"] for one in parts])
+    return Losses(nll, parts[0]["tokens"], np.array(owners), audios, captions, parameters)

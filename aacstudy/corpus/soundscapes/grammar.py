@@ -49,14 +49,16 @@ PHRASES: dict[str, tuple[tuple[str, str, str], ...]] = {
 _ANIMAL = ("an animal", "makes a sound", "making a sound")
 _PERSON = ("a person", "makes a sound", "making a sound")
 _NATURE = ("weather", "makes noise", "making noise")
+_WATER = ("water", "makes noise", "making noise")
 _MACHINE = ("a machine", "makes noise", "making noise")
 _OBJECT = ("an object", "makes a sound", "making a sound")
 SUPERORDINATE = (
     {name: _ANIMAL for name in ("dog", "cat", "bird", "cow", "cricket", "frog")}
     | {name: _PERSON for name in ("man", "woman", "crowd", "baby", "laugh", "applause", "snore")}
-    | {name: _NATURE for name in ("rain", "wind", "thunder", "stream")}
+    | {name: _NATURE for name in ("rain", "wind", "thunder")}
+    | {name: _WATER for name in ("stream", "drip")}
     | {name: _MACHINE for name in ("engine", "helicopter", "siren", "horn", "vacuum", "alarm", "phone", "train")}
-    | {name: _OBJECT for name in ("footsteps", "knock", "typing", "clock", "bell", "glass", "drip", "saw", "hammer")}
+    | {name: _OBJECT for name in ("footsteps", "knock", "typing", "clock", "bell", "glass", "saw", "hammer")}
 )  # fmt: skip
 
 MANNERS = ("loudly", "quietly", "repeatedly", "continuously", "softly", "steadily", "rapidly")
@@ -183,7 +185,9 @@ def _relation(
     a = _clause(first, rng, rates, rates.adverb_pair)
     b = _clause(second, rng, rates, rates.adverb_pair)
     text = _sentence(template.format(a=a.render(form_a), b=b.render(form_b)))
-    swap = _sentence(template.format(a=b.render(form_a), b=a.render(form_b))) if kind == "sequence" else ""
+    swap = _sentence(template.format(a=b.render(form_a), b=a.render(form_b)))
+    if kind != "sequence" or (a.subject, a.gerund) == (b.subject, b.gerund):
+        swap = ""  # "an animal ... before an animal ...": exchanged, it says the same
     fronted = "fronted " if template.startswith("after") else ""
     return Caption(
         text, kind, name, f"{fronted}{form_a}/{form_b}", (first, second), "" if swap == text else swap
