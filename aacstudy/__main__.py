@@ -56,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         return added
 
-    with_study(command("run", _run, "run a whole study and write its reports"), "demo")
+    whole = with_study(command("run", _run, "run a whole study and write its reports"), "demo")
+    whole.add_argument(
+        "--profile", metavar="FOLDER", help="a Snakemake profile, to run the jobs on a cluster"
+    )
     made = with_study(command("make", _make, "make one artifact of a study, and what it needs"))
     made.add_argument("artifact", help="stage/label, such as encoder/convnext; 'aacstudy plan' lists them")
     with_study(command("plan", _plan, "list a study's artifacts: made or missing, seconds, folder"), "demo")
@@ -98,7 +101,7 @@ def _run(options) -> int:
         raise ValueError(
             f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
         )
-    status = batch.run(study, options.study, overrides, options.cores)
+    status = batch.run(study, options.study, overrides, options.cores, options.profile)
     index = batch.report_folder(study) / "index.html"
     if status == 0:
         print(f"done in {time.time() - started:.0f} s: open {os.path.relpath(index)}")

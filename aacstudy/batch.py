@@ -151,8 +151,8 @@ def build_index(study: Study) -> Path:
     return report.index(reports, about, [(name, title(name)) for name in study.notebooks], headlines)
 
 
-def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
-    """Run a whole study through Snakemake; returns its exit status.
+def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile: str | None = None) -> int:
+    """Run a whole study through Snakemake, on this machine or as its ``profile`` says; returns its exit status.
 
     A folder of recordings is checked here, before anything is trained. One run at a time in a folder of artifacts:
     our lock ends with the process that holds it, where Snakemake's would outlive a kill.
@@ -161,20 +161,13 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int) -> int:
         stages.corpus(study).make(cores)
     config = [f"study={name}"] + ([f"overrides={json.dumps(overrides)}"] if overrides else [])
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root() / "workflow" / "Snakefile")]
+    where = ["--profile", profile] if profile else ["--cores", str(cores)]
+    command += ["--directory", str(root()), *where, "--nolock", "--rerun-incomplete", "--keep-going"]
     command += [
-        "--directory",
-        str(root()),
-        "--cores",
-        str(cores),
         "--rerun-triggers",
         "mtime",
         "params",
         "input",
-    ]
-    command += [
-        "--nolock",
-        "--rerun-incomplete",
-        "--keep-going",
         "--quiet",
         "rules",
         "host",

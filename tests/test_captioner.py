@@ -9,8 +9,8 @@ from torch import nn
 
 from aacstudy.corpus.text import BOS, EOS, PAD
 from aacstudy.models.captioner import Captioner, token_nll
-from aacstudy.options import DecoderOptions
 from aacstudy.models.decoder import sinusoids
+from aacstudy.options import DecoderOptions
 
 SMALL = {"d_model": 32, "layers": 2, "heads": 4, "d_ff": 48, "max_positions": 40}
 VOCABULARY = 15

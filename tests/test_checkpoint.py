@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from aacstudy.corpus.text import BOS, SPECIALS
 from aacstudy.models import checkpoint
 from aacstudy.models.captioner import Captioner
-from aacstudy.options import DecoderOptions
 from aacstudy.models.encoder import EncoderOptions, TaggingEncoder
 from aacstudy.models.frontend import FrontendOptions
+from aacstudy.options import DecoderOptions
 
 WORDS = [*SPECIALS, "a", "dog", "barks", "n't", "café"]
 OPTIONS = DecoderOptions(

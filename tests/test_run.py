@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -184,9 +186,31 @@ def test_papermill_with_a_study_file_gives_that_study(smoke):
             progress_bar=False,
         )
         with pytest.raises(
-            papermill.PapermillExecutionError, match="trian is not a parameter; did you mean corpus.train"
+            papermill.PapermillExecutionError, match=r"trian is not a parameter; did you mean corpus\.train"
         ):
             papermill.execute_notebook(
                 str(source), str(output), {"study": "smoke", "corpus": {"trian": 3}}, kernel_name="python3",
                 cwd=str(source.parent), progress_bar=False,
             )  # fmt: skip
+
+
+def test_slurm_profile_plans_the_same_jobs(smoke):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        "workflow/Snakefile",
+        "-n",
+        "--nolock",
+        "--quiet",
+        "host",
+    ]
+    command += ["--profile", "workflow/profiles/slurm", "--config", "study=smoke", 'overrides={"seeds": [9]}']
+    done = subprocess.run(
+        command, cwd=smoke.folder, env=smoke.environment, capture_output=True, text=True, check=False
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert "mem_mb=8000" in text and "bands/none-9-2of2" in text

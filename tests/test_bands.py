@@ -1,0 +1,166 @@
+"""Bands of the loss matrix: killed at any moment, nothing is lost but the band in progress, and the bytes are the same."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from aacstudy import frames as frame_files
+from aacstudy import stages
+from aacstudy.artifacts import Artifact
+from aacstudy.corpus import NO_EVENTS, Corpus
+from aacstudy.corpus.text import Vocabulary
+from aacstudy.models.captioner import Captioner
+from aacstudy.models.checkpoint import save_captioner
+from aacstudy.options import DecoderOptions
+from aacstudy.scoring.store import Losses
+
+BANDS, CLIPS = 100, 100
+
+
+def _write_corpus(artifact, folder, cores):
+    import pandas as pd
+
+    clips = pd.DataFrame(
+        {"clip": [f"test/{i}" for i in range(CLIPS)], "split": "test", "path": "none.wav", "seconds": 1.0}
+    )
+    texts = [f"sound {i} {'and ' * (i % 7)}then sound {i // 2}" for i in range(CLIPS)]
+    Corpus(folder, clips, pd.DataFrame({"clip": clips["clip"], "text": texts}), NO_EVENTS).save()
+
+
+def _write_frames(artifact, folder, cores):
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randn(5 + i % 3, 8, generator=generator) for i in range(CLIPS)]
+    frame_files.save(folder / "frames.safetensors", [f"test/{i}" for i in range(CLIPS)], clips)
+
+
+def _write_captioner(artifact, folder, cores):
+    torch.manual_seed(0)
+    words = Vocabulary.fit(Corpus.load(artifact.inputs[0].path).captions["text"]).words
+    network = Captioner(8, len(words), DecoderOptions(d_model=64, layers=3, heads=2, d_ff=256))
+    save_captioner(folder / "captioner.safetensors", network, list(words), {})
+
+
+def _build_logged(artifact, folder, cores):
+    with open(os.environ["BAND_LOG"], "a") as log:
+        log.write(json.dumps({"band": artifact.parameters["band"], "what": "start"}) + "\n")
+    time.sleep(0.03)  # so that twenty kills come before the last band on any machine
+    stages._build_band(artifact, folder, cores)
+
+
+def matrix() -> Artifact:
+    """A loss matrix of many bands with everything it needs, outside any study."""
+    corpus = Artifact("corpus", "c", {}, (), _write_corpus)
+    frames = Artifact("frames", "f", {}, (), _write_frames)
+    captioner = Artifact("captioner", "n", {}, (corpus,), _write_captioner)
+    bands = [
+        Artifact(
+            "bands",
+            str(i),
+            {"split": "test", "band": i, "of": BANDS},
+            (corpus, frames, captioner),
+            _build_logged,
+        )
+        for i in range(BANDS)
+    ]
+    return Artifact("losses", "m", {"split": "test"}, (corpus, *bands), stages._build_losses)
+
+
+def _make() -> None:
+    torch.set_num_threads(1)
+    matrix().make()
+
+
+def test_twenty_kills_give_the_same_bytes(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setenv("BAND_LOG", str(log))
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path / "whole"))
+    whole = Losses.read(matrix().make() / "losses.zarr")
+    log.unlink()
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path / "killed"))
+    rng, fork = random.Random(0), multiprocessing.get_context("fork")
+    for kill in range(20):
+        process = fork.Process(target=_make)
+        process.start()
+        time.sleep(rng.uniform(0.03, 0.25))
+        assert process.is_alive(), f"the matrix was whole before kill {kill + 1}"
+        process.kill()
+        process.join()
+    whole_bands = {path.parent.name for path in (tmp_path / "killed" / "bands").glob("*/artifact.json")}
+    assert 0 < len(whole_bands) < BANDS
+    again = Losses.read(matrix().make() / "losses.zarr")
+    assert again.nll.tobytes() == whole.nll.tobytes()
+    assert (again.audios, again.captions, again.tokens.tolist()) == (
+        whole.audios,
+        whole.captions,
+        whole.tokens.tolist(),
+    )
+    starts = [json.loads(line)["band"] for line in log.read_text().splitlines()]
+    # A band is started again only where a kill fell into it: bands come in order, and none is begun twice once whole.
+    assert starts == sorted(starts) and len(starts) - BANDS <= 20 and set(starts) == set(range(BANDS))
+
+
+def test_a_changed_captioner_never_uses_old_bands(tmp_path, monkeypatch):
+    monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path))
+    first = matrix()
+    corpus, band = first.inputs[0], first.inputs[1]
+    other = Artifact("captioner", "n", {"seed": 2}, (corpus,), _write_captioner)
+    changed = Artifact("bands", "0", band.parameters, (*band.inputs[:2], other), _build_logged)
+    assert changed.path != band.path
+
+
+@pytest.mark.slow
+def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
+    """Several local processes through the workflow, one killed midway; then the same command goes on."""
+    overrides = json.dumps({"scoring": {"bands": 5}})
+    target = smoke.aacstudy("plan", "smoke", "--overrides", overrides)[1]
+    name = next(line.split()[-1] for line in target.splitlines() if "losses/none-1-" in line)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        "workflow/Snakefile",
+        "--cores",
+        "2",
+        "--nolock",
+        "--keep-going",
+    ]
+    command += ["--rerun-triggers", "mtime", "params", "input", "--quiet", "rules", "host"]
+    command += ["--config", "study=smoke", f"overrides={overrides}", "--"]
+    command += [str(smoke.artifacts / name / "artifact.json")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, cwd=smoke.folder, env=smoke.environment, **pipes)
+    victim = None
+    while victim is None and run.poll() is None:
+        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        mine = [
+            line
+            for line in listed.splitlines()
+            if "aacstudy make" in line and "bands/none-1-3of5" in line and "/bin/sh" not in line
+        ]
+        victim = int(mine[0].split()[0]) if mine else time.sleep(0.05)
+    os.kill(victim, signal.SIGKILL)
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode != 0 and "bands/none-1-3of5" in output
+    whole = {one.parent.name for one in (smoke.artifacts / "bands").glob("none-1-*of5-*/artifact.json")}
+    assert len(whole) == 4 and not any(one.startswith("none-1-3of5") for one in whole)
+    again = subprocess.run(
+        command, cwd=smoke.folder, env=smoke.environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    said = again.stdout + again.stderr
+    assert said.count("making bands") == 1 and "making bands none-1-3of5" in said
+    joined = Losses.read(smoke.artifacts / name / "losses.zarr")
+    usual = next((smoke.artifacts / "losses").glob("none-1-*"))
+    twin = [one for one in (smoke.artifacts / "losses").glob("none-1-*") if one.name != name.split("/")[1]]
+    assert usual.exists() and len(twin) == 1
+    np.testing.assert_array_equal(joined.nll, Losses.read(twin[0] / "losses.zarr").nll)
