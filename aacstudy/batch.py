@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
@@ -34,22 +35,26 @@ HEADLINES = (
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
 
 
+def config(name: str, overrides: Mapping[str, Any]) -> list[str]:
+    """Snakemake's ``--config`` for a study.
+
+    The overrides travel quoted, because Snakemake reads a value that looks like JSON itself and makes every number text.
+    """
+    return [f"study={name}"] + ([f"overrides=json:{quote(json.dumps(overrides))}"] if overrides else [])
+
+
 def configured(config: Mapping[str, str]) -> Study:
-    """The study of a Snakemake ``--config study=... overrides=...`` (overrides as JSON, which it may have parsed)."""
-    return Study.load(config["study"], _overrides(config))
+    """The study that such a configuration names."""
+    return Study.load(config["study"], json.loads(_overrides(config)))
 
 
 def arguments(config: Mapping[str, str]) -> str:
     """The same choice of a study as shell arguments of this package's commands."""
-    overrides = _overrides(config)
-    return shlex.quote(config["study"]) + (
-        f" --overrides {shlex.quote(json.dumps(overrides))}" if overrides else ""
-    )
+    return f"{shlex.quote(config['study'])} --overrides {shlex.quote(_overrides(config))}"
 
 
-def _overrides(config: Mapping[str, Any]) -> dict[str, Any]:
-    overrides = config.get("overrides") or {}
-    return json.loads(overrides) if isinstance(overrides, str) else dict(overrides)
+def _overrides(config: Mapping[str, str]) -> str:
+    return unquote(config.get("overrides", "json:{}").removeprefix("json:"))
 
 
 def report_folder(study: Study) -> Path:
@@ -159,21 +164,11 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile:
     """
     if study.corpus.name == "folder":
         stages.corpus(study).make(cores)
-    config = [f"study={name}"] + ([f"overrides={json.dumps(overrides)}"] if overrides else [])
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root() / "workflow" / "Snakefile")]
     where = ["--profile", profile] if profile else ["--cores", str(cores)]
     command += ["--directory", str(root()), *where, "--nolock", "--rerun-incomplete", "--keep-going"]
-    command += [
-        "--rerun-triggers",
-        "mtime",
-        "params",
-        "input",
-        "--quiet",
-        "rules",
-        "host",
-        "--config",
-        *config,
-    ]
+    command += ["--rerun-triggers", "mtime", "params", "input", "--quiet", "rules", "host"]
+    command += ["--config", *config(name, overrides)]
     lock = FileLock(folder() / ".locks" / "run")
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -16,6 +16,7 @@ import torch
 from aacstudy import frames as frame_files
 from aacstudy import stages
 from aacstudy.artifacts import Artifact
+from aacstudy.batch import config
 from aacstudy.corpus import NO_EVENTS, Corpus
 from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.captioner import Captioner
@@ -120,8 +121,8 @@ def test_a_changed_captioner_never_uses_old_bands(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
     """Several local processes through the workflow, one killed midway; then the same command goes on."""
-    overrides = json.dumps({"scoring": {"bands": 5}})
-    target = smoke.aacstudy("plan", "smoke", "--overrides", overrides)[1]
+    overrides = {"scoring": {"bands": 5}}
+    target = smoke.aacstudy("plan", "smoke", "--overrides", json.dumps(overrides))[1]
     name = next(line.split()[-1] for line in target.splitlines() if "losses/none-1-" in line)
     command = [
         sys.executable,
@@ -135,19 +136,19 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
         "--keep-going",
     ]
     command += ["--rerun-triggers", "mtime", "params", "input", "--quiet", "rules", "host"]
-    command += ["--config", "study=smoke", f"overrides={overrides}", "--"]
+    command += ["--config", *config("smoke", overrides), "--"]
     command += [str(smoke.artifacts / name / "artifact.json")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     run = subprocess.Popen(command, cwd=smoke.folder, env=smoke.environment, **pipes)
     victim = None
     while victim is None and run.poll() is None:
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        mine = [
-            line
-            for line in listed.splitlines()
-            if "aacstudy make" in line and "bands/none-1-3of5" in line and "/bin/sh" not in line
-        ]
-        victim = int(mine[0].split()[0]) if mine else time.sleep(0.05)
+        listed = subprocess.run(
+            ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+        ).stdout
+        jobs = [line.split(maxsplit=1) for line in listed.splitlines() if "bands/none-1-3of5" in line]
+        mine = [pid for pid, command_line in jobs if command_line.startswith(sys.executable)]  # not its shell
+        victim = int(mine[0]) if mine else time.sleep(0.05)
+    assert victim, run.communicate()[0]
     os.kill(victim, signal.SIGKILL)
     output, _ = run.communicate(timeout=300)
     assert run.returncode != 0 and "bands/none-1-3of5" in output

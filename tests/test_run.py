@@ -8,6 +8,7 @@ import sys
 import nbformat
 import pytest
 
+from aacstudy.batch import config
 from aacstudy.study import NOTEBOOKS
 
 WANTED = [
@@ -186,7 +187,7 @@ def test_papermill_with_a_study_file_gives_that_study(smoke):
             progress_bar=False,
         )
         with pytest.raises(
-            papermill.PapermillExecutionError, match=r"trian is not a parameter; did you mean corpus\.train"
+            papermill.PapermillExecutionError, match=r"corpus\.trian is not a parameter; did you mean train"
         ):
             papermill.execute_notebook(
                 str(source), str(output), {"study": "smoke", "corpus": {"trian": 3}}, kernel_name="python3",
@@ -207,7 +208,7 @@ def test_slurm_profile_plans_the_same_jobs(smoke):
         "--quiet",
         "host",
     ]
-    command += ["--profile", "workflow/profiles/slurm", "--config", "study=smoke", 'overrides={"seeds": [9]}']
+    command += ["--profile", "workflow/profiles/slurm", "--config", *config("smoke", {"seeds": [9]})]
     done = subprocess.run(
         command, cwd=smoke.folder, env=smoke.environment, capture_output=True, text=True, check=False
     )
