@@ -128,10 +128,11 @@ def run_notebook(study: Study, name: str) -> None:
     reports = report_folder(study)
     executed = reports / "notebooks" / f"{name}.ipynb"
     report.execute(notebook_file(name), executed, study.parameters(), reports)
-    if Path(study.corpus.root).is_absolute():  # a page may be published: it names the folder, not the machine
-        text = executed.read_text(encoding="utf-8")
-        shown = json.dumps(private(study.corpus.root))[1:-1]
-        write_whole(executed, text.replace(json.dumps(study.corpus.root)[1:-1], shown).encode("utf-8"))
+    text = executed.read_text(encoding="utf-8")
+    for path in (study.corpus.root, study.scoring.matrix):
+        if Path(path).is_absolute():  # a page may be published: it names the folder, not where it lies
+            text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
+    write_whole(executed, text.encode("utf-8"))
     pages = [(f"{one}.html", title(one)) for one in study.notebooks]
     report.to_html(executed, reports / f"{name}.html", study.study, pages)
 

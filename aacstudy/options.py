@@ -185,6 +185,7 @@ class ScoringOptions:
 
     split: str = "test"
     bands: int = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
+    matrix: str = ""  # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
 
     def __post_init__(self):
         if self.split not in ("train", "validation", "test"):

@@ -70,7 +70,13 @@ def bands(study: Study, frame_positions: str, seed: int) -> tuple[Artifact, ...]
 
 
 def losses(study: Study, frame_positions: str, seed: int) -> Artifact:
-    """The audio × caption loss matrix of the scored split, joined from its bands."""
+    """The audio × caption loss matrix of the scored split: joined from its bands, or another system's."""
+    if study.scoring.matrix:
+        from aacstudy.scoring.given import fingerprint
+
+        file = Path(study.scoring.matrix.format(seed=seed)).resolve()
+        parameters = {"split": study.scoring.split, "matrix": str(file), "content": fingerprint(file)}
+        return Artifact("losses", f"given-{seed}", parameters, (corpus(study),), _build_given)
     parameters = {"split": study.scoring.split}
     inputs = (corpus(study), *bands(study, frame_positions, seed))
     return Artifact("losses", f"{frame_positions}-{seed}", parameters, inputs, _build_losses)
@@ -198,6 +204,19 @@ def _build_losses(artifact: Artifact, folder: Path, cores: int) -> None:
         list(part.clips["clip"]),
         list(part.captions["text"]),
         artifact.parameters | {"captioner": bands[0].inputs[2].name},
+    )
+    matrix.write(folder / "losses.zarr")
+
+
+def _build_given(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.corpus import Corpus
+    from aacstudy.scoring.given import check
+    from aacstudy.scoring.store import Losses
+
+    part = Corpus.load(artifact.inputs[0].path).split(artifact.parameters["split"])
+    file = artifact.parameters["matrix"]
+    matrix = check(
+        Losses.read(Path(file)), list(part.clips["clip"]), list(part.captions["text"]), part.owners(), file
     )
     matrix.write(folder / "losses.zarr")
 
