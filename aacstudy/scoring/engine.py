@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aacstudy.models.captioner import Captioner
-from aacstudy.scoring.trie import QUERIES, Trie, check, tries
+from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 NODES = {"cpu": 1024, "cuda": 65536}  # a CPU's caches hold some thousand rows; a GPU wants all there are
-LOGITS = {"cpu": 256, "cuda": 16384}  # rows of [rows, vocabulary] at once
+LOGITS = {"cpu": 128, "cuda": 16384}  # rows of [rows, vocabulary] at once
 
 
 def parse_bytes(text: str | int) -> int:
@@ -77,32 +77,66 @@ class _Layer:
         own, cross = layer.self_attn, layer.multihead_attn
         d = own.embed_dim
         self.heads = own.num_heads
-        self.qkv = _linear(cast(own.in_proj_weight), cast(own.in_proj_bias))
+        # dot products are divided by sqrt(d / heads): in the weights of the queries that costs nothing
+        scale = torch.ones(3 * d, 1, device=own.in_proj_weight.device)
+        scale[:d] = (d // self.heads) ** -0.5
+        self.qkv = _linear(cast(own.in_proj_weight * scale), cast(own.in_proj_bias * scale[:, 0]))
         self.own_out = linear(own.out_proj)
-        self.query = _linear(cast(cross.in_proj_weight[:d]), cast(cross.in_proj_bias[:d]))
+        self.query = _linear(cast(cross.in_proj_weight[:d] * scale[:d]), cast(cross.in_proj_bias[:d] * scale[:d, 0]))
         self.kv = cast(cross.in_proj_weight[d:]), cast(cross.in_proj_bias[d:])
         self.cross_out = linear(cross.out_proj)
         self.linear1, self.linear2 = linear(layer.linear1), linear(layer.linear2)
         self.norm1, self.norm2, self.norm3 = norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)
 
-    def attend_self(self, x: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
-        """States [nodes, d] after the first sublayer; keys [groups * seen], bias [groups, 1, QUERIES, seen]."""
-        nodes, d = x.shape
-        groups, _, _, seen = bias.shape
-        qkv = self.qkv(x)  # [nodes, 3 d]
-        query = qkv[:, :d].view(groups, QUERIES, self.heads, -1).transpose(1, 2)
-        gathered = qkv[:, d:].index_select(0, keys).view(groups, seen, 2, self.heads, -1)
-        key, value = gathered.permute(2, 0, 3, 1, 4)  # each [groups, heads, seen, d / heads]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.norm1(self.own_out(out.transpose(1, 2).reshape(nodes, d), add=x))
+    def attend_self(self, x: Tensor, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """States [nodes, d] after the first sublayer; groups: keys [n * seen] and bias [n (, heads), QUERIES, seen]."""
+        d = x.shape[1]
+        qkv, start, out = self.qkv(x), 0, []  # [nodes, 3 d]
+        for keys, bias in groups:
+            n, seen = len(keys) // bias.shape[-1], bias.shape[-1]
+            stop = start + n * QUERIES
+            query = qkv[start:stop, :d].view(n, QUERIES, self.heads, -1).transpose(1, 2)
+            gathered = qkv[:, d:].index_select(0, keys).view(n, seen, 2, self.heads, -1)
+            key, value = gathered.permute(2, 0, 3, 1, 4)  # each [n, heads, seen, d / heads]
+            out.append(_attention(query, key, value, bias).transpose(1, 2).reshape(-1, d))
+            start = stop
+        return self.norm1(self.own_out(torch.cat(out) if len(out) > 1 else out[0], add=x))
 
-    def attend_clip(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """States [nodes, d] after the second and third sublayer; key and value [1, heads, frames, d / heads]."""
+    def attend_clip(self, x: Tensor, query: Tensor, heard: "Heard") -> Tensor:
+        """States [nodes, d] after the second and third sublayer, from the query [nodes, d] of the second."""
         nodes, d = x.shape
         split = query.view(1, nodes, self.heads, -1).transpose(1, 2)
-        out = F.scaled_dot_product_attention(split, key, value)
+        out = _attention(split, heard.key, heard.value, frames=heard.frames)
         x = self.norm2(self.cross_out(out.transpose(1, 2).reshape(nodes, d), add=x))
         return self.norm3(self.linear2(self.linear1(x, gelu=True), add=x))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One layer's keys and values of a clip, each [1, heads, frames padded to WIDTH, d / heads]."""
+
+    key: Tensor
+    value: Tensor
+    frames: int
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, frames: int = 0) -> Tensor:
+    """Attention [n, heads, queries, d / heads] whose scores are scaled already; keys from ``frames`` on are not seen.
+
+    On a CPU three plain products beat the fused kernel, as long as rows of scores fill whole vectors.
+    """
+    if query.device.type != "cpu":
+        if bias is None:
+            key, value = key[:, :, :frames], value[:, :, :frames]
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    n, heads, queries, _ = query.shape
+    query, key, value = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    if bias is None:
+        scores = torch.bmm(query, key)  # [n * heads, queries, keys]
+        scores[:, :, frames:] = -math.inf
+    else:
+        scores = torch.baddbmm(bias.flatten(0, 1), query, key)
+    return torch.bmm(scores.softmax(dim=-1), value).view(n, heads, queries, -1)
 
 
 @dataclass(frozen=True)
@@ -111,8 +145,7 @@ class _Block:
 
     state: Tensor  # [nodes, d] after the first self-attention
     query: Tensor  # [nodes, d] of the first cross-attention
-    keys: Tensor
-    bias: Tensor
+    groups: list[tuple[Tensor, Tensor]]
     edge_node: Tensor
     edge_token: Tensor
     parts: list[tuple[int, int, int, int]]  # nodes from, to and their edges from, to: logits done at once
@@ -150,6 +183,9 @@ class Engine:
             weight, bias = decoder.classifier.weight, decoder.classifier.bias
             self.classifier = _linear(weight.detach().to(self.dtype), bias.detach().to(self.dtype))
         self._size()
+        if self.device.type == "cpu":
+            # glibc gives freed memory back, and each block pays for its pages again, until it has seen a large piece go
+            torch.empty(31 * 2**20, dtype=torch.uint8)
         self.set_captions(captions)
 
     def _size(self) -> None:
@@ -194,12 +230,13 @@ class Engine:
         next(done, None)
         return result
 
-    def hear(self, clip: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Frames [time, dim] -> keys and values [1, heads, time, d / heads] of every layer's cross-attention."""
+    def hear(self, clip: Tensor) -> list[Heard]:
+        """Frames [time, dim] -> keys and values of every layer's cross-attention."""
         memory = self.captioner.project(clip[None].to(self.device))[0].to(self.dtype)  # [time, d]
         heads = self.captioner.options.heads
         kv = F.linear(memory, *self.kv).view(len(memory), len(self.layers), 2, heads, -1)
-        return [tuple(layer[:, None].contiguous()) for layer in kv.permute(1, 2, 3, 0, 4)]
+        kv = F.pad(kv.permute(1, 2, 3, 0, 4), (0, 0, 0, -len(memory) % WIDTH))  # [layers, 2, heads, padded, d / heads]
+        return [Heard(layer[:1], layer[1:], len(memory)) for layer in kv]
 
     def _block(self, trie: Trie) -> _Block:
         decoder, device = self.captioner.decoder, self.device
@@ -208,26 +245,28 @@ class Engine:
         def put(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        keys = put(trie.keys).flatten()
-        seen = put(trie.seen)[:, None]
-        bias = torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(~seen, -math.inf)
+        groups = []
+        for keys, seen in zip(trie.keys, map(put, trie.seen)):
+            bias = torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(~seen, -math.inf)
+            bias = bias[:, None].expand(-1, first.heads, -1, -1)  # [groups, heads, QUERIES, keys]
+            groups.append((put(keys).flatten(), bias.contiguous() if device.type == "cpu" else bias))
         embedded = decoder.embed(put(trie.token)) + decoder.positions[put(trie.depth)]
-        state = first.attend_self(embedded.to(self.dtype), keys, bias)  # [nodes, d]
-        starts = np.arange(0, trie.nodes, self.logit_rows)
-        stops = np.minimum(starts + self.logit_rows, trie.nodes)
-        edges = np.searchsorted(trie.edge_node, np.append(starts, trie.nodes))
+        state = first.attend_self(embedded.to(self.dtype), groups)  # [nodes, d]
+        starts = np.arange(0, len(trie.token), self.logit_rows)
+        stops = np.minimum(starts + self.logit_rows, len(trie.token))
+        edges = np.searchsorted(trie.edge_node, np.append(starts, len(trie.token)))
         parts = [tuple(map(int, part)) for part in zip(starts, stops, edges, edges[1:])]
         local = trie.edge_node - np.repeat(starts, np.diff(edges))  # row inside its part
         return _Block(
-            state, first.query(state), keys, bias, put(local), put(trie.edge_token), parts, put(trie.path)
+            state, first.query(state), groups, put(local), put(trie.edge_token), parts, put(trie.path)
         )
 
-    def _losses(self, block: _Block, heard: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _losses(self, block: _Block, heard: list[Heard]) -> Tensor:
         """Loss of every edge [edges], float32, for one clip."""
-        x = self.layers[0].attend_clip(block.state, block.query, *heard[0])
-        for layer, (key, value) in zip(self.layers[1:], heard[1:]):
-            x = layer.attend_self(x, block.keys, block.bias)
-            x = layer.attend_clip(x, layer.query(x), key, value)
+        x = self.layers[0].attend_clip(block.state, block.query, heard[0])
+        for layer, kv in zip(self.layers[1:], heard[1:]):
+            x = layer.attend_self(x, block.groups)
+            x = layer.attend_clip(x, layer.query(x), kv)
         losses = []
         for start, stop, first, last in block.parts:
             logits = self.classifier(x[start:stop])  # [rows, vocabulary]
@@ -235,7 +274,7 @@ class Engine:
             losses.append(logp[block.edge_node[first:last], block.edge_token[first:last]])
         return torch.cat(losses).neg_()
 
-    def _sums(self, block: _Block, heard: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _sums(self, block: _Block, heard: list[Heard]) -> Tensor:
         """Loss of every distinct caption of the block [distinct captions], float32."""
         losses = F.pad(self._losses(block, heard), (0, 1))  # the padding edge costs nothing
         return losses[block.path].sum(dim=1)

@@ -7,22 +7,24 @@ import numpy as np
 
 from aacstudy.corpus.text import PAD
 
-QUERIES = 32  # neighbouring nodes that attend together: fewer gather more, more look at more that they may not see
+QUERIES = 16  # neighbouring nodes that attend together: fewer gather more, more look at more that they may not see
+WIDTH = 32  # keys of a group are a multiple of this: bfloat16 soft-max is up to five times slower beside full vectors
 
 
 @dataclass(frozen=True)
 class Trie:
-    """A group of captions as one tree; nodes are the prefixes that predict a token, in depth-first order.
+    """A set of captions as one tree; nodes are the prefixes that predict a token.
 
-    Nodes are padded to groups of ``QUERIES``. In depth-first order whatever a node may see (itself and its ancestors)
-    is either in its own group or an ancestor of the group's first node, so a group needs few keys and values.
+    Nodes are padded to groups of ``QUERIES`` neighbours in depth-first order. So whatever a node may see (itself and
+    its ancestors) is either in its own group or an ancestor of the group's first node, and a group needs few keys and
+    values. Groups that need equally many stand together.
     """
 
     token: np.ndarray  # [nodes] last token of the prefix
     depth: np.ndarray  # [nodes] its position in the caption, from 0
     nodes: int  # without the padding
-    keys: np.ndarray  # [groups, keys] nodes that a group looks at
-    seen: np.ndarray  # [groups, QUERIES, keys] bool, True where the node may look
+    keys: list[np.ndarray]  # [groups, keys] nodes that a group looks at, for each number of keys
+    seen: list[np.ndarray]  # [groups, QUERIES, keys] bool, True where a node may look
     edge_node: np.ndarray  # [edges] ascending: a node ...
     edge_token: np.ndarray  # [edges] ... and a token that follows it in some caption
     path: np.ndarray  # [distinct captions, longest] edges of each caption; `edges` (one more than there are) as padding
@@ -97,19 +99,20 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
     count = len(depth)
 
     padded = -(-count // QUERIES) * QUERIES
-    above = np.zeros((padded, len(position)), dtype=np.int64)  # node -> its ancestor (or itself) at each depth
+    above = np.full((padded, len(position)), -1)  # node -> its ancestor (or itself) at each depth
     above[:count] = np.where(position <= depth[:, None], node[owner], -1)
-    above[count:] = np.where(position == 0, np.arange(count, padded)[:, None], -1)  # padding sees itself: no 0 / 0
+    above[count:, 0] = np.arange(count, padded)  # padding sees itself: no 0 / 0
     depth = np.concatenate([depth, np.zeros(padded - count, dtype=depth.dtype)])
     token = np.concatenate([inputs[fresh], np.full(padded - count, PAD + 1)])
-    keys, seen = _groups(above, depth)
+    place, keys, seen = _groups(above, depth)
+    order = np.argsort(place)
 
-    code = np.where(valid, node * (tokens.max() + 1) + targets, np.iinfo(np.int64).max)
+    code = np.where(valid, place[node] * (tokens.max() + 1) + targets, np.iinfo(np.int64).max)
     edges, path = np.unique(code, return_inverse=True)
     edges = edges[edges < np.iinfo(np.int64).max]
     return Trie(
-        token=token,
-        depth=depth,
+        token=token[order],
+        depth=depth[order],
         nodes=count,
         keys=keys,
         seen=seen,
@@ -121,17 +124,28 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
     )
 
 
-def _groups(above: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys [groups, outside + QUERIES] and visibility [groups, QUERIES, same] of groups of neighbouring nodes."""
-    nodes, longest = above.shape
+def _groups(above: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Place of each node when groups are sorted by their number of keys, and the keys and visibility of the groups.
+
+    ``above`` [nodes, longest] and ``depth`` [nodes] are in depth-first order.
+    """
+    nodes = len(depth)
     first = np.arange(0, nodes, QUERIES)  # [groups]
-    outside = -(-int(depth[first].max()) // 8) * 8  # multiples of 8 suit vector units, CPU and GPU
-    above = np.pad(above, ((0, 0), (0, max(0, outside - longest))), constant_values=-1)
-    groups = above.reshape(len(first), QUERIES, -1)
-    inner = first[:, None] + np.arange(QUERIES)  # [groups, QUERIES]
-    ancestors = np.where(np.arange(outside) < depth[first][:, None], above[first, :outside], -1)
-    seen_outside = (groups[:, :, :outside] == ancestors[:, None]) & (ancestors[:, None] >= 0)
-    at_depth = np.take_along_axis(groups, depth[inner][:, None].repeat(QUERIES, axis=1), axis=2)
-    seen_inner = at_depth == inner[:, None]  # [groups, QUERIES, QUERIES]
-    keys = np.concatenate([np.maximum(ancestors, 0), inner], axis=1)
-    return keys, np.concatenate([seen_outside, seen_inner], axis=2)
+    width = -(-(depth[first] + QUERIES) // WIDTH) * WIDTH  # room for the first node's ancestors and the group
+    order = np.argsort(width, kind="stable")
+    place = np.empty(nodes, dtype=np.int64)
+    place[(first[order][:, None] + np.arange(QUERIES)).ravel()] = np.arange(nodes)
+    above = np.pad(above, ((0, 0), (0, int(width.max()))), constant_values=-1)
+    keys, seen = [], []
+    for size in np.unique(width):
+        start = first[width == size]
+        outside = np.arange(size - QUERIES)
+        inner = start[:, None] + np.arange(QUERIES)  # [groups, QUERIES]
+        ancestors = np.where(outside < depth[start][:, None], above[start, : len(outside)], -1)
+        of_node = above[inner]  # [groups, QUERIES, longest]
+        sees_outside = (of_node[:, :, : len(outside)] == ancestors[:, None]) & (ancestors[:, None] >= 0)
+        at_depth = np.take_along_axis(of_node, depth[inner][:, None].repeat(QUERIES, axis=1), axis=2)
+        sees_inner = at_depth == inner[:, None]  # [groups, QUERIES, QUERIES]
+        keys.append(place[np.concatenate([np.maximum(ancestors, 0), inner], axis=1)])
+        seen.append(np.concatenate([sees_outside, sees_inner], axis=2))
+    return place, keys, seen
