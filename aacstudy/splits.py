@@ -17,7 +17,7 @@ from aacstudy.models.checkpoint import load_captioner
 from aacstudy.options import DecodingOptions
 from aacstudy.perturb import before_after_items, other_clips
 from aacstudy.priors import NGram
-from aacstudy.scoring.batched import nll_batched, nll_pairs
+from aacstudy.scoring.engine import Engine, nll_pairs
 from aacstudy.scoring.store import Losses
 from aacstudy.training.captioning import pad_frames
 
@@ -33,9 +33,7 @@ def score_split(corpus: Path, frames: Path, captioner: Path, split: str, device:
     """The loss matrix of all audios × all captions of a split."""
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
     captions = [vocabulary.encode(text) for text in part.captions["text"]]
-    nll = nll_batched(
-        network, clips, captions, progress=lambda audios: tqdm(audios, desc="scoring", unit="audio")
-    )
+    nll = Engine(network, captions).nll(clips, lambda audios: tqdm(audios, desc="scoring", unit="audio"))
     return Losses(
         nll,
         np.array([len(ids) - 1 for ids in captions]),

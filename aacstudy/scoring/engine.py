@@ -19,7 +19,8 @@ from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-NODES = {"cpu": 1024, "cuda": 65536}  # a CPU's caches hold some thousand rows; a GPU wants all there are
+NODES = {"cpu": 2048, "cuda": 65536}  # a CPU has caches for some thousand rows; a GPU wants all there are
+CLIPS = 64  # share what is computed once for all clips; more would gain no percent and show progress late
 LOGITS = {"cpu": 128, "cuda": 16384}  # rows of [rows, vocabulary] at once
 
 
@@ -205,9 +206,10 @@ class Engine:
         self.tries: list[Trie] = tries(captions, self.nodes)
 
     def clips_at_once(self, frames: int) -> int:
-        """Clips whose keys and values of all layers take a quarter of the memory; at least one."""
+        """Clips whose keys and values of all layers take a quarter of the memory, from 1 to ``CLIPS``."""
         options = self.captioner.options
-        return max(1, self.memory // 4 // (2 * options.layers * options.d_model * frames * self.dtype.itemsize))
+        frames = -(-frames // WIDTH) * WIDTH
+        return max(1, min(CLIPS, self.memory // 4 // (2 * options.layers * options.d_model * frames * self.dtype.itemsize)))
 
     @torch.inference_mode()
     def nll(self, frames: Sequence[Tensor], progress: Callable = iter) -> np.ndarray:
