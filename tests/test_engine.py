@@ -109,13 +109,15 @@ def test_bfloat16_ranks_as_float32():
         plain_token_nll(network(frames, None, tokens[:, :-1]), tokens[:, 1:]).mean().backward()
         optimizer.step()
     plain, fast = (Engine(network, captions, dtype).nll(heard) for dtype in ("float32", "bfloat16"))
-    texts = min(spearmanr(plain[:, c], fast[:, c]).statistic for c in range(40))
-    audios = min(spearmanr(plain[a], fast[a]).statistic for a in range(40))
+    texts = np.array([spearmanr(plain[:, c], fast[:, c]).statistic for c in range(40)])
+    audios = np.array([spearmanr(plain[a], fast[a]).statistic for a in range(40)])
     top = (plain.argmin(axis=0) == fast.argmin(axis=0)).mean()
-    print(f"bfloat16: Spearman per text query >= {texts:.5f}, per audio >= {audios:.5f}, same first audio {top:.0%}")
+    print(f"bfloat16: Spearman per text query mean {texts.mean():.5f}, least {texts.min():.5f}; same first audio {top:.0%}")
     print(f"matched {plain.diagonal().mean():.1f}, all {plain.mean():.1f} nats; max |difference| {abs(plain - fast).max():.2f}")
     assert plain.diagonal().mean() < 0.7 * plain.mean()
-    assert min(texts, audios) >= 0.999
+    assert min(texts.mean(), audios.mean()) >= 0.999
+    assert min(texts.min(), audios.min()) >= 0.996  # rounding the weights alone, all else float32, gives 0.997
+    assert top >= 0.95
 
 
 def test_pairs_and_tokens():
@@ -164,30 +166,33 @@ def test_memory_and_dtype_are_checked():
 
 
 PEAK = """
-import resource, sys
-import numpy as np, torch
+import sys
+import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_engine import captioner, many
 from aacstudy.scoring.engine import Engine
+def peak():  # of this process alone: ru_maxrss would begin with the parent's
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
 audios, captions, memory = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 network = captioner(words=9000, d_model=64, layers=2, d_ff=1024, heads=4)
-frames = [torch.randn(200, 12)] * audios  # one clip many times, so that the input itself does not grow
+frames = [torch.randn(1000, 12)] * audios  # one clip many times, so that the input itself does not grow
 texts = many(captions, words=9000)
 Engine(network, texts[:2], memory=1).nll(frames[:1])  # whatever libraries take
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 Engine(network, texts, memory=memory).nll(frames)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
 def test_memory_stays_within_the_budget(request):
     def peak(audios, captions, memory):
         command = [sys.executable, "-c", PEAK, str(request.path.parent), str(audios), str(captions), memory]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1024
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    small, more_audios, more_captions = peak(30, 300, "30MB"), peak(60, 300, "30MB"), peak(30, 600, "30MB")
-    free = peak(60, 600, "2GB")
+    small, more_audios, more_captions = peak(10, 100, "30MB"), peak(20, 100, "30MB"), peak(10, 200, "30MB")
+    free = peak(20, 200, "2GB")
     print("peak MB:", [round(size / 1e6) for size in (small, more_audios, more_captions, free)])
     assert max(small, more_audios, more_captions) <= 30e6
-    assert free > 45e6  # or the budget would have bounded nothing
+    assert free > 60e6  # or the budget would have bounded nothing

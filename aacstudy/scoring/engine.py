@@ -22,6 +22,7 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**
 NODES = {"cpu": 2048, "cuda": 65536}  # a CPU has caches for some thousand rows; a GPU wants all there are
 CLIPS = 64  # share what is computed once for all clips; more would gain no percent and show progress late
 LOGITS = {"cpu": 128, "cuda": 16384}  # rows of [rows, vocabulary] at once
+SCORES = {"cpu": 1024, "cuda": 65536}  # rows of cross-attention at once; a GPU's fused kernel keeps no scores
 
 
 def parse_bytes(text: str | int) -> int:
@@ -105,10 +106,13 @@ class _Layer:
 
     def attend_clip(self, x: Tensor, query: Tensor, heard: "Heard") -> Tensor:
         """States [nodes, d] after the second and third sublayer, from the query [nodes, d] of the second."""
-        nodes, d = x.shape
-        split = query.view(1, nodes, self.heads, -1).transpose(1, 2)
-        out = _attention(split, heard.key, heard.value, frames=heard.frames)
-        x = self.norm2(self.cross_out(out.transpose(1, 2).reshape(nodes, d), add=x))
+        out = [
+            _attention(part.view(1, len(part), self.heads, -1).transpose(1, 2), heard.key, heard.value, frames=heard.frames)
+            .transpose(1, 2)
+            .reshape(part.shape)
+            for part in query.split(heard.rows)
+        ]
+        x = self.norm2(self.cross_out(torch.cat(out) if len(out) > 1 else out[0], add=x))
         return self.norm3(self.linear2(self.linear1(x, gelu=True), add=x))
 
 
@@ -119,6 +123,7 @@ class Heard:
     key: Tensor
     value: Tensor
     frames: int
+    rows: int  # queries at once, so that scores [1, heads, rows, frames] fit
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, frames: int = 0) -> Tensor:
@@ -193,10 +198,12 @@ class Engine:
         """Rows of a block and of its logits, by memory."""
         options, e = self.captioner.options, self.dtype.itemsize
         kind = "cuda" if self.device.type == "cuda" else "cpu"
-        per_row = e * (14 * options.d_model + 2 * options.d_ff) + 8 * 4 * QUERIES  # states, products, mask, path
+        # states, products, the keys that groups gather, their scores and masks, the paths
+        per_row = e * (20 * options.d_model + 2 * options.d_ff + 6 * options.heads * WIDTH) + 512
         per_logits = self.captioner.vocabulary_size * (2 * e + 8)
-        self.nodes = max(QUERIES, min(NODES[kind], self.memory // 2 // per_row))
-        self.logit_rows = max(8, min(LOGITS[kind], self.memory // 4 // per_logits))
+        self.nodes = max(QUERIES, min(NODES[kind], self.memory // 6 // per_row))
+        self.score_rows = SCORES[kind]
+        self.logit_rows = max(8, min(LOGITS[kind], self.memory // 12 // per_logits))
 
     def set_captions(self, captions: Sequence[list[int]]) -> None:
         """Score other captions from now on: columns of ``nll`` are these."""
@@ -206,10 +213,10 @@ class Engine:
         self.tries: list[Trie] = tries(captions, self.nodes)
 
     def clips_at_once(self, frames: int) -> int:
-        """Clips whose keys and values of all layers take a quarter of the memory, from 1 to ``CLIPS``."""
+        """Clips whose keys and values of all layers take a sixth of the memory, from 1 to ``CLIPS``."""
         options = self.captioner.options
         frames = -(-frames // WIDTH) * WIDTH
-        return max(1, min(CLIPS, self.memory // 4 // (2 * options.layers * options.d_model * frames * self.dtype.itemsize)))
+        return max(1, min(CLIPS, self.memory // 6 // (2 * options.layers * options.d_model * frames * self.dtype.itemsize)))
 
     @torch.inference_mode()
     def nll(self, frames: Sequence[Tensor], progress: Callable = iter) -> np.ndarray:
@@ -229,6 +236,7 @@ class Engine:
                 sums = [self._sums(block, clip) for clip, _ in zip(heard, done if last else rows)]
                 found = torch.stack(sums).cpu().numpy()  # [band, distinct captions]
                 result[start : start + len(heard), trie.rows] = found[:, trie.distinct]
+            del heard  # before the next band's
         next(done, None)
         return result
 
@@ -238,7 +246,8 @@ class Engine:
         heads = self.captioner.options.heads
         kv = F.linear(memory, *self.kv).view(len(memory), len(self.layers), 2, heads, -1)
         kv = F.pad(kv.permute(1, 2, 3, 0, 4), (0, 0, 0, -len(memory) % WIDTH))  # [layers, 2, heads, padded, d / heads]
-        return [Heard(layer[:1], layer[1:], len(memory)) for layer in kv]
+        rows = max(QUERIES, min(self.score_rows, self.memory // 12 // (2 * heads * kv.shape[3] * self.dtype.itemsize)))
+        return [Heard(layer[:1], layer[1:], len(memory), rows) for layer in kv]
 
     def _block(self, trie: Trie) -> _Block:
         decoder, device = self.captioner.decoder, self.device
