@@ -23,10 +23,21 @@ CAPTIONS = st.lists(WORDS.map(lambda words: [BOS, *words, EOS]), min_size=1, max
 
 
 @settings(max_examples=30, deadline=None)
-@given(made=CAPTIONS, memory=st.sampled_from([1, 20_000, 200_000, "2GB"]), positions=st.sampled_from(["none", "sinusoidal"]))
+@given(
+    made=CAPTIONS,
+    memory=st.sampled_from([1, 20_000, 200_000, "2GB"]),
+    positions=st.sampled_from(["none", "sinusoidal"]),
+)
 def test_any_captions(made, memory, positions):
     network, heard = captioner(frame_positions=positions), clips(lengths=(1, 6, 33))
-    captions = [*made, made[0], [BOS, EOS], [BOS, *[4, 5] * 19, EOS], [BOS, 4, EOS], [BOS, 4, 5, 4, EOS, 6, EOS]]
+    captions = [
+        *made,
+        made[0],
+        [BOS, EOS],
+        [BOS, *[4, 5] * 19, EOS],
+        [BOS, 4, EOS],
+        [BOS, 4, 5, 4, EOS, 6, EOS],
+    ]
     found = Engine(network, captions, memory=memory).nll(heard)
     assert np.abs(found - nll_reference(network, heard, captions).numpy()).max() <= TOLERANCE
 
@@ -34,7 +45,10 @@ def test_any_captions(made, memory, positions):
 @pytest.mark.parametrize("positions", ["none", "sinusoidal"])
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size(size, positions):
-    network, captions = captioner(**SIZES[size], frame_positions=positions), some_captions(lengths=(1, 4, 11, 20, 38))
+    network, captions = (
+        captioner(**SIZES[size], frame_positions=positions),
+        some_captions(lengths=(1, 4, 11, 20, 38)),
+    )
     heard = clips(lengths=(3, 35))
     plain, fast = nll_reference(network, heard, captions).numpy(), Engine(network, captions).nll(heard)
     print(f"{size}, frame positions {positions}: max |difference| {np.abs(fast - plain).max():.1e} nats")
@@ -112,11 +126,17 @@ def test_bfloat16_ranks_as_float32():
     texts = np.array([spearmanr(plain[:, c], fast[:, c]).statistic for c in range(40)])
     audios = np.array([spearmanr(plain[a], fast[a]).statistic for a in range(40)])
     top = (plain.argmin(axis=0) == fast.argmin(axis=0)).mean()
-    print(f"bfloat16: Spearman per text query mean {texts.mean():.5f}, least {texts.min():.5f}; same first audio {top:.0%}")
-    print(f"matched {plain.diagonal().mean():.1f}, all {plain.mean():.1f} nats; max |difference| {abs(plain - fast).max():.2f}")
+    print(
+        f"bfloat16: Spearman per text query mean {texts.mean():.5f}, least {texts.min():.5f}; same first audio {top:.0%}"
+    )
+    print(
+        f"matched {plain.diagonal().mean():.1f}, all {plain.mean():.1f} nats; max |difference| {abs(plain - fast).max():.2f}"
+    )
     assert plain.diagonal().mean() < 0.7 * plain.mean()
     assert min(texts.mean(), audios.mean()) >= 0.999
-    assert min(texts.min(), audios.min()) >= 0.996  # rounding the weights alone, all else float32, gives 0.997
+    assert (
+        min(texts.min(), audios.min()) >= 0.996
+    )  # rounding the weights alone, all else float32, gives 0.997
     assert top >= 0.95
 
 
@@ -126,7 +146,9 @@ def test_pairs_and_tokens():
     rng = np.random.default_rng(1)
     audio, caption = rng.choice([0, 1, 3], 60), rng.integers(0, len(captions), 60)
     seen = []
-    found = nll_pairs(network, heard, captions, audio, caption, lambda loop: (seen.append(a) or a for a in loop))
+    found = nll_pairs(
+        network, heard, captions, audio, caption, lambda loop: (seen.append(a) or a for a in loop)
+    )
     assert seen == [0, 1, 3] and found.dtype == np.float32
     np.testing.assert_allclose(found, plain[audio, caption], rtol=0, atol=TOLERANCE)
     for c, ids in enumerate(captions):

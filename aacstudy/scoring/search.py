@@ -39,7 +39,11 @@ class _Query:
 
     def bound(self) -> float:
         """No audio above this is among the best k."""
-        return float(np.partition(self.total, self.k - 1)[self.k - 1]) + SLACK if len(self.total) >= self.k else np.inf
+        return (
+            float(np.partition(self.total, self.k - 1)[self.k - 1]) + SLACK
+            if len(self.total) >= self.k
+            else np.inf
+        )
 
     def add(self, audio: Tensor, total: Tensor) -> None:
         self.audio += audio.tolist()
@@ -59,7 +63,9 @@ class _Band:
         counts = torch.tensor([layers[0].frames for layers in heard], device=engine.device)
         self.hidden = torch.arange(width, device=engine.device) >= counts[:, None]  # [clips, width]
         self.kv = [
-            torch.cat([F.pad(torch.stack([c.key, c.value], 1), (0, 0, 0, width - c.key.shape[2])) for c in clips])
+            torch.cat(
+                [F.pad(torch.stack([c.key, c.value], 1), (0, 0, 0, width - c.key.shape[2])) for c in clips]
+            )
             for clips in zip(*heard)
         ]  # a layer's: [clips, 2, heads, width, d / heads]
         self.audio = torch.arange(start, start + len(heard), device=engine.device)

@@ -7,7 +7,9 @@ import numpy as np
 
 from aacstudy.corpus.text import PAD
 
-QUERIES = 16  # neighbouring nodes that attend together: fewer gather more, more look at more that they may not see
+QUERIES = (
+    16  # neighbouring nodes that attend together: fewer gather more, more look at more that they may not see
+)
 WIDTH = 32  # keys of a group are a multiple of this: bfloat16 soft-max is up to five times slower beside full vectors
 
 
@@ -27,7 +29,9 @@ class Trie:
     seen: list[np.ndarray]  # [groups, QUERIES, keys] bool, True where a node may look
     edge_node: np.ndarray  # [edges] ascending: a node ...
     edge_token: np.ndarray  # [edges] ... and a token that follows it in some caption
-    path: np.ndarray  # [distinct captions, longest] edges of each caption; `edges` (one more than there are) as padding
+    path: (
+        np.ndarray
+    )  # [distinct captions, longest] edges of each caption; `edges` (one more than there are) as padding
     rows: np.ndarray  # [captions] columns of the result that this group fills ...
     distinct: np.ndarray  # [captions] ... and the distinct caption of each
 
@@ -36,11 +40,15 @@ def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int)
     """Raise ValueError for a caption that has no target, an unknown id, padding, or more inputs than positions."""
     for column, ids in enumerate(captions):
         if len(ids) < 2:
-            raise ValueError(f"caption {column} has {len(ids)} tokens; it needs BOS and at least one to predict")
+            raise ValueError(
+                f"caption {column} has {len(ids)} tokens; it needs BOS and at least one to predict"
+            )
         if min(ids) <= PAD or max(ids) >= vocabulary_size:
             raise ValueError(f"caption {column} has ids outside 1..{vocabulary_size - 1}: {list(ids)}")
         if len(ids) - 1 > longest:
-            raise ValueError(f"caption {column} has {len(ids) - 1} inputs; the captioner has {longest} positions")
+            raise ValueError(
+                f"caption {column} has {len(ids) - 1} inputs; the captioner has {longest} positions"
+            )
 
 
 def tries(captions: Sequence[Sequence[int]], nodes: int) -> list[Trie]:
