@@ -185,11 +185,15 @@ class ScoringOptions:
 
     split: str = "test"
     bands: int = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
+    dtype: str = "float32"  # bfloat16 is about twice as fast and ranks alike
+    memory: str = "2GB"  # what scoring may hold beside the model and the result; sets the size of its blocks
     matrix: str = ""  # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
 
     def __post_init__(self):
         if self.split not in ("train", "validation", "test"):
             raise ValueError(f"split must be train, validation or test, got {self.split!r}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
         if self.bands < 1:
             raise ValueError(f"bands must be at least 1, got {self.bands}")
 

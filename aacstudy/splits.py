@@ -17,7 +17,7 @@ from aacstudy.models.checkpoint import load_captioner
 from aacstudy.options import DecodingOptions
 from aacstudy.perturb import before_after_items, other_clips
 from aacstudy.priors import NGram
-from aacstudy.scoring.batched import nll_batched, nll_pairs
+from aacstudy.scoring.engine import Engine, nll_pairs
 from aacstudy.scoring.store import write_band
 from aacstudy.training.captioning import pad_frames
 
@@ -38,6 +38,8 @@ def score_band(
     band: int,
     of: int,
     device: torch.device,
+    dtype: str = "float32",
+    memory: str = "2GB",
 ) -> None:
     """Score one band of a split's audios on all of its captions and write it to ``result`` (see scoring/store.py).
 
@@ -45,14 +47,10 @@ def score_band(
     """
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
     captions = [vocabulary.encode(text) for text in part.captions["text"]]
+    engine = Engine(network, captions, dtype, memory)
     rows = np.array_split(np.arange(len(clips)), of)[band]
-    nll = nll_batched(
-        network,
-        [clips[row] for row in rows],
-        captions,
-        progress=lambda audios: tqdm(audios, desc="scoring", unit="audio"),
-    )
-    write_band(result, nll, np.array([len(ids) - 1 for ids in captions]))
+    nll = engine.nll([clips[row] for row in rows], lambda audios: tqdm(audios, desc="scoring", unit="audio"))
+    write_band(result, nll, engine.tokens)
 
 
 def caption_split(

@@ -57,11 +57,13 @@ def bands(study: Study, frame_positions: str, seed: int) -> tuple[Artifact, ...]
     """The rows of the loss matrix in ``scoring.bands`` parts: independent jobs, and all that a kill can lose is one."""
     inputs = (corpus(study), frames(study), captioner(study, frame_positions, seed))
     of = study.scoring.bands
+    # Memory sets the blocks, and blocks the last bits: the same key promises the same bytes.
+    numerics = {"dtype": study.scoring.dtype, "memory": study.scoring.memory}
     return tuple(
         Artifact(
             "bands",
             f"{frame_positions}-{seed}-{band + 1}of{of}",
-            {"split": study.scoring.split, "band": band, "of": of},
+            {"split": study.scoring.split, "band": band, "of": of} | numerics,
             inputs,
             _build_band,
         )

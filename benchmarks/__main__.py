@@ -1,63 +1,210 @@
-"""Run every benchmark and print one table; absolute times are of this machine today, ratios travel better."""
+"""Run every benchmark, print the tables and write benchmarks/results.json. Ratios travel better than times.
 
+Competitors take turns within one run and the best of their rounds counts, so that other work on the machine hurts all
+alike. With one thread (the default) time is processor time, which other work hardly touches; with more, wall time.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 
-from aacstudy.corpus.text import BOS, EOS
-from aacstudy.models.captioner import Captioner
-from aacstudy.options import DecoderOptions
-from aacstudy.scoring.batched import nll_batched
-from aacstudy.scoring.reference import nll_reference
+from aacstudy.generation import beam_search
+from aacstudy.models.captioner import Captioner, token_nll
+from aacstudy.models.encoder import TaggingEncoder
+from aacstudy.options import DecoderOptions, DecodingOptions, EncoderOptions, FrontendOptions
+from aacstudy.scoring.engine import Engine
+from benchmarks import corpora
+from benchmarks.yardsticks import nll_published, nll_tuned
+
+RESULTS = Path(__file__).with_name("results.json")
+DEMO = DecoderOptions(d_model=96, layers=2, heads=4, d_ff=256)
+PAPER = DecoderOptions()
+SHARING = {"follow": 3.0}  # a grammar's captions share most of their beginnings
+CASES = {  # options, frame width, captions, how many, clips of the published loop's batch
+    "demo": (DEMO, 128, replace(corpora.CLOTHO, frames=19, words=400, **SHARING), 1000, 64),
+    "paper, AudioCaps, 31 frames": (PAPER, 768, corpora.AUDIOCAPS, 4560, 64),
+    "paper, Clotho, 94 frames": (PAPER, 768, corpora.CLOTHO, 5225, 64),
+}
 
 
-def seconds(run: Callable[[], object], repeats: int = 3) -> float:
-    """Shortest wall time of a few runs after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
+def now() -> float:
+    """Seconds: processor time of one thread, wall time of several."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def peak(n: int = 1024) -> float:
-    """Floating-point operations per second of a square float32 matrix product."""
-    a = torch.randn(n, n)
-    return 2 * n**3 / seconds(lambda: a @ a)
+def interleaved(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Shortest seconds of each run, the runs taking turns."""
+    best = dict.fromkeys(runs, np.inf)
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = now()
+            run()
+            best[name] = min(best[name], now() - started)
+    return best
 
 
-def scoring(
-    name: str, options: DecoderOptions, frames: int, width: int, words: int, audios: int, captions: int
-) -> None:
-    """Compare the batched loss matrix with the reference on random weights and captions of 4 to 16 words."""
-    generator = torch.Generator().manual_seed(0)
+def flops(options: DecoderOptions, engine: Engine, frames: int) -> float:
+    """Floating-point operations of one clip on all trees; attention counts what may be seen, not what is masked."""
+    d, layers = options.d_model, options.layers
+    own = (layers - 1) * 4 * d * d + (
+        2 * layers - 1
+    ) * d * d  # the first self-attention and query hear no clip
+    rest = layers * (2 * d * options.d_ff + 2 * frames * d) + d * engine.captioner.vocabulary_size
+    nodes = sum(trie.nodes for trie in engine.tries)
+    seen = sum(part.sum() for trie in engine.tries for part in trie.seen)
+    return 2.0 * (nodes * (own + rest) + (layers - 1) * 2 * d * float(seen))
+
+
+def scoring(name: str, rounds: int) -> dict:
+    """Engine against both yardsticks: seconds per pair, shares of the matrix product's peak, differences."""
+    options, width, shape, count, batch = CASES[name]
     torch.manual_seed(0)
-    captioner = Captioner(width, words, options).eval()
-    clips = [torch.randn(frames, width, generator=generator) for _ in range(audios)]
-    lengths = torch.randint(4, 17, (captions,), generator=generator).tolist()
-    texts = [[BOS, *torch.randint(4, words, (n,), generator=generator).tolist(), EOS] for n in lengths]
-    difference = abs(
-        nll_reference(captioner, clips, texts).numpy() - nll_batched(captioner, clips, texts)
-    ).max()
-    plain = seconds(lambda: nll_reference(captioner, clips, texts), 1)
-    fast = seconds(lambda: nll_batched(captioner, clips, texts))
-    pairs = audios * captions
-    print(
-        f"scoring, {name}: {pairs / plain:8.0f} pairs/s plain, {pairs / fast:8.0f} batched, "
-        f"ratio {plain / fast:.1f}, largest difference {difference:.1e} nats"
-    )
+    captioner = Captioner(width, shape.words, options).eval()
+    frames = torch.randn(batch, shape.frames, width)
+    texts = corpora.captions(shape, count)
+    longest = max(map(len, texts))
+    engines = {f"engine {dtype}": Engine(captioner, texts, dtype) for dtype in ("float32", "bfloat16")}
+    few = slice(0, max(1, 256 // longest // 8))
+    sample = texts[:: max(1, count // 256)][:256]  # as spread in length as all
+    squares = {dtype: torch.randn(2048, 2048).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    runs = {f"peak {dtype}".replace("torch.", ""): lambda a=a: a @ a for dtype, a in squares.items()}
+    runs["published"] = lambda: nll_published(captioner, frames, texts[few], longest)
+    runs["tuned"] = lambda: nll_tuned(captioner, list(frames[:1]), sample)
+    runs |= {key: lambda engine=engine: engine.nll(list(frames[:2])) for key, engine in engines.items()}
+    pairs = {"published": batch * len(texts[few]), "tuned": len(sample)} | dict.fromkeys(engines, 2 * count)
+    best = interleaved(runs, rounds)
+    plain = nll_published(captioner, frames[:4], sample[:32], longest)
+    result = {"frames": shape.frames, "captions": count, "tokens_remaining": corpora.remaining(texts)}
+    for key, engine in engines.items():
+        dtype = key.split()[1]
+        peak = 2 * 2048**3 / best[f"peak {dtype}"]
+        rate = 2 * flops(options, engine, shape.frames) / best[key]
+        subset = Engine(captioner, sample[:32], dtype).nll(list(frames[:4]))
+        per_pair = best[key] / pairs[key]
+        result[dtype] = {
+            "speedup_vs_reference": best["published"] / pairs["published"] / per_pair,
+            "speedup_vs_tuned": best["tuned"] / pairs["tuned"] / per_pair,
+            "pairs_per_second": 1 / per_pair,
+            "gflops": rate / 1e9,
+            "gemm_peak_gflops": peak / 1e9,
+            "fraction_of_gemm_peak": rate / peak,
+            "max_abs_diff": float(abs(subset - plain).max()),
+        }
+        row = result[dtype]
+        print(
+            f"{name:28s} {dtype:9s} {row['pairs_per_second']:8.0f} pairs/s, {row['speedup_vs_reference']:5.1f} x published, "
+            f"{row['speedup_vs_tuned']:4.1f} x tuned, {row['gflops']:4.0f} GFLOP/s = "
+            f"{row['fraction_of_gemm_peak']:4.0%} of peak, max |difference| {row['max_abs_diff']:.1e} nats",
+            flush=True,
+        )
+    return result
+
+
+def growth_of(audios: int, captions: int) -> tuple[float, float]:
+    """Seconds and bytes above the start that a matrix takes; for a process of its own."""
+    options, width, shape, _, _ = CASES["demo"]
+    torch.manual_seed(0)
+    captioner = Captioner(width, shape.words, options).eval()
+    texts = corpora.captions(
+        replace(shape, follow=1.0), captions
+    )  # little sharing, or nodes would not be linear
+    frames = [torch.randn(shape.frames, width)] * audios
+    before = _peak()
+    started = now()
+    engine = Engine(captioner, texts, memory="100MB")
+    engine.nll(frames)
+    return now() - started, _peak() - before
+
+
+def _peak() -> int:
+    """Largest resident size of this process in bytes; 0 where /proc is not there."""
+    status = Path("/proc/self/status")
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 if status.exists() else 0
+
+
+def growth() -> list[dict]:
+    """Time and memory as audios and captions double: linear in pairs, flat in memory."""
+    rows = []
+    for audios, captions in ((50, 1000), (100, 1000), (50, 2000), (100, 2000)):
+        command = [sys.executable, "-m", "benchmarks", "--growth", str(audios), str(captions)]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        seconds, size = json.loads(text)
+        rows.append({"audios": audios, "captions": captions, "seconds": seconds, "peak_memory": size})
+        print(
+            f"growth: {audios:4d} audios x {captions} captions: {seconds:5.1f} s, {size / 1e6:4.0f} MB above the start"
+        )
+    return rows
+
+
+def others() -> dict:
+    """Clips, steps and captions per second of encoder, training and generation, at demo and paper size."""
+    result = {}
+    demo = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)
+    small = EncoderOptions(depths=(1, 1, 2), dims=(32, 64, 128), kernel=5)
+    for name, frontend, options, seconds in (
+        ("demo", demo, small, 6),
+        ("paper", FrontendOptions(), EncoderOptions(), 10),
+    ):
+        encoder = TaggingEncoder(frontend, options, 10).eval()
+        waveform = torch.randn(2, seconds * frontend.sample_rate)
+        with torch.inference_mode():
+            best = interleaved({"encoder": lambda e=encoder, w=waveform: e.frames(w)}, 2)["encoder"]
+        result[f"encoder, {name}"] = {"clips_per_second": 2 / best, "seconds_of_audio_per_clip": seconds}
+    for name in ("demo", "paper, AudioCaps, 31 frames"):
+        options, width, shape, _, _ = CASES[name]
+        captioner = Captioner(width, shape.words, options)
+        frames, tokens = torch.randn(32, shape.frames, width), torch.randint(4, shape.words, (32, 14))
+        optimiser = torch.optim.AdamW(captioner.parameters())
+
+        def step(captioner=captioner, frames=frames, tokens=tokens, optimiser=optimiser):
+            optimiser.zero_grad()
+            token_nll(captioner.train()(frames, None, tokens[:, :-1]), tokens[:, 1:]).mean().backward()
+            optimiser.step()
+
+        def caption(captioner=captioner, frames=frames):
+            beam_search(captioner.eval(), frames[:8], None, DecodingOptions(), None)
+
+        best = interleaved({"training": step, "generation": caption}, 2)
+        result[f"training, {name}"] = {"pairs_per_second": 32 / best["training"]}
+        result[f"generation, {name}"] = {"clips_per_second": 8 / best["generation"]}
+    for name, row in result.items():
+        print(
+            f"{name:44s} " + ", ".join(f"{key.replace('_', ' ')} {value:.1f}" for key, value in row.items())
+        )
+    return result
 
 
 def main() -> None:
-    """Print every ratio."""
-    torch.set_num_threads(1)
-    print(f"float32 matrix product, 1 thread: {peak() / 1e9:.0f} GFLOP/s")
-    demo = DecoderOptions(d_model=96, layers=2, heads=4, d_ff=256)
-    scoring("demo size", demo, frames=19, width=128, words=400, audios=4, captions=256)
-    scoring("paper size", DecoderOptions(), frames=31, width=768, words=4400, audios=2, captions=128)
+    """Print every table and write it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--growth", type=int, nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.growth:
+        print(json.dumps(growth_of(*arguments.growth)))
+        return
+    results = {
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "threads": arguments.threads,
+        "clock": "processor time" if arguments.threads == 1 else "wall time",
+        "scoring": {name: scoring(name, arguments.rounds) for name in CASES},
+        "growth": growth(),
+        "others": others(),
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written: {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Loss matrices: by hand, and the batched path against the plain one."""
+"""Loss matrices by hand, of the plain reference and the engine, and the engine where it stands in for the reference."""
 
 import math
 
@@ -9,12 +9,15 @@ import torch
 from aacstudy.corpus.text import BOS, EOS, UNK, Vocabulary
 from aacstudy.models.captioner import Captioner
 from aacstudy.options import DecoderOptions
-from aacstudy.scoring import batched
-from aacstudy.scoring.batched import nll_batched, nll_pairs
+from aacstudy.scoring.engine import Engine, nll_pairs
 from aacstudy.scoring.reference import nll_reference, token_counts
 
 SMALL = {"d_model": 32, "layers": 2, "heads": 4, "d_ff": 48, "max_positions": 40}
 TOLERANCE = 1e-4  # what issue and paper sheet ask of a faster path
+
+
+def nll_engine(network, heard, captions, progress=iter):
+    return Engine(network, captions).nll(heard, progress)
 
 
 def captioner(words=30, width=12, seed=0, **changes):
@@ -49,12 +52,12 @@ SIZES = {
 
 @pytest.mark.parametrize("positions", ["none", "sinusoidal"])
 @pytest.mark.parametrize("size", SIZES)
-def test_batched_equals_reference(size, positions):
+def test_engine_equals_reference(size, positions):
     network = captioner(**SIZES[size], frame_positions=positions)
     heard = clips(lengths=(3, 8)) if size == "as published" else clips()
     captions = some_captions(lengths=(1, 4, 11, 20) if size == "as published" else range(1, 21))
     plain = nll_reference(network, heard, captions).numpy()
-    fast = nll_batched(network, heard, captions)
+    fast = nll_engine(network, heard, captions)
     difference = np.abs(fast - plain).max()
     print(f"{size}, frame positions {positions}: max |difference| {difference:.1e} of {plain.max():.1f} nats")
     assert fast.shape == plain.shape == (len(heard), len(captions))
@@ -68,12 +71,12 @@ def test_frame_order_matters_with_positions_only(positions):
     network = captioner(frame_positions=positions)
     (clip,) = clips(lengths=(9,))
     captions = some_captions()
-    both = nll_batched(network, [clip, clip.flip(0)], captions)
+    both = nll_engine(network, [clip, clip.flip(0)], captions)
     same = np.abs(both[0] - both[1]).max() < TOLERANCE
     assert same == (positions == "none")
 
 
-@pytest.mark.parametrize("score", [nll_batched, nll_reference])
+@pytest.mark.parametrize("score", [nll_engine, nll_reference])
 def test_known_probabilities(score):
     network = captioner(words=8)
     chances = torch.tensor([0.01, 0.01, 0.2, 0.08, 0.3, 0.2, 0.15, 0.05])
@@ -85,7 +88,7 @@ def test_known_probabilities(score):
     np.testing.assert_allclose(np.asarray(found), [by_hand] * 2, atol=1e-5)
 
 
-@pytest.mark.parametrize("score", [nll_batched, nll_reference])
+@pytest.mark.parametrize("score", [nll_engine, nll_reference])
 @torch.inference_mode()
 def test_sum_of_log_softmax_of_growing_prefixes(score):
     network, heard, ids = captioner(), clips(lengths=(4, 6)), [BOS, 9, 4, UNK, 17, EOS]
@@ -99,7 +102,7 @@ def test_sum_of_log_softmax_of_growing_prefixes(score):
     np.testing.assert_allclose(np.asarray(score(network, heard, [ids])), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("score", [nll_batched, nll_reference])
+@pytest.mark.parametrize("score", [nll_engine, nll_reference])
 def test_n_words_are_n_plus_one_terms(score):
     network = captioner(words=30)
     with torch.no_grad():
@@ -119,25 +122,17 @@ def test_counts_of_encoded_text():
     assert ids[1][2] == UNK
 
 
-@pytest.mark.parametrize("block", [1, 2, 7, 1000])
-def test_block_size_changes_nothing(block):
-    network, heard, captions = captioner(), clips(), some_captions()
-    one, other = nll_batched(network, heard, captions), nll_batched(network, heard, captions, block)
-    print(f"{block} captions per batch: max |difference| {np.abs(one - other).max():.1e}")
-    np.testing.assert_allclose(one, other, rtol=0, atol=2e-5)
-
-
 def test_order_and_company_change_nothing():
     network, heard, captions = captioner(), clips(), some_captions()
-    whole = nll_batched(network, heard, captions)
+    whole = nll_engine(network, heard, captions)
     order = np.random.default_rng(3).permutation(len(captions))
-    turned = nll_batched(network, heard, [captions[i] for i in order])
+    turned = nll_engine(network, heard, [captions[i] for i in order])
     np.testing.assert_allclose(turned, whole[:, order], rtol=0, atol=2e-5)
     for c in (0, 5, len(captions) - 1):  # alone, without longer ones beside it
-        alone = nll_batched(network, heard, [captions[c]])
+        alone = nll_engine(network, heard, [captions[c]])
         np.testing.assert_allclose(alone[:, 0], whole[:, c], rtol=0, atol=2e-5)
     rows = [3, 0]
-    np.testing.assert_array_equal(nll_batched(network, [heard[a] for a in rows], captions), whole[rows])
+    np.testing.assert_array_equal(nll_engine(network, [heard[a] for a in rows], captions), whole[rows])
     same = [i for i, ids in enumerate(captions) if ids == captions[captions.index(ids)]]
     twins = [(captions.index(captions[i]), i) for i in same if captions.index(captions[i]) != i]
     assert len(twins) == 2
@@ -148,7 +143,7 @@ def test_order_and_company_change_nothing():
 @pytest.mark.parametrize("positions", ["none", "sinusoidal"])
 def test_pairs_are_matrix_entries(positions):
     network, heard, captions = captioner(frame_positions=positions), clips(), some_captions()
-    matrix = nll_batched(network, heard, captions)
+    matrix = nll_engine(network, heard, captions)
     rng = np.random.default_rng(1)
     audio, caption = rng.integers(0, 4, 50), rng.integers(0, len(captions), 50)
     audio[audio == 2] = 3  # one clip that nobody asks for
@@ -164,10 +159,10 @@ def test_more_pairs_of_a_clip_than_a_block_holds():
     network, heard, captions = captioner(layers=1), clips(lengths=(2, 3)), some_captions(lengths=(1, 2, 3))
     caption = np.random.default_rng(0).integers(0, len(captions), 1100)
     found = nll_pairs(network, heard, captions, np.ones(1100, dtype=int), caption)
-    np.testing.assert_allclose(found, nll_batched(network, heard, captions)[1, caption], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found, nll_engine(network, heard, captions)[1, caption], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("score", [nll_batched, nll_reference])
+@pytest.mark.parametrize("score", [nll_engine, nll_reference])
 def test_dropout_is_off(score):
     network = captioner(dropout=0.5, projection_dropout=0.5)
     expected = np.asarray(score(network, clips(), some_captions()))
@@ -181,17 +176,7 @@ def test_dropout_is_off(score):
 
 def test_progress_sees_every_audio():
     seen = []
-    nll_batched(
+    nll_engine(
         captioner(), clips(), some_captions(), progress=lambda loop: (seen.append(a) or a for a in loop)
     )
     assert seen == [0, 1, 2, 3]
-
-
-def test_blocks_hold_each_caption_once():
-    captions = some_captions()
-    parts = batched._blocks(captions, 7)
-    assert sorted(row for rows, _ in parts for row in rows) == list(range(len(captions)))
-    for rows, tokens in parts:
-        assert tokens.shape == (len(rows), max(len(captions[row]) for row in rows))
-        for row, ids in zip(rows, tokens.tolist()):
-            assert ids[: len(captions[row])] == captions[row] and not any(ids[len(captions[row]) :])

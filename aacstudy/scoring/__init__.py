@@ -1,1 +1,1 @@
-"""The audio × caption matrix of negative log-likelihoods: plain reference, batched path, store."""
+"""The audio × caption matrix of negative log-likelihoods: plain reference, fast engine, search, store."""
