@@ -13,7 +13,7 @@ from test_scoring import SIZES, TOLERANCE, captioner, clips, some_captions
 
 from aacstudy.corpus.text import BOS, EOS, UNK
 from aacstudy.models.captioner import token_nll as plain_token_nll
-from aacstudy.scoring import engine
+from aacstudy.scoring import engine, layers
 from aacstudy.scoring.engine import Engine, nll_pairs, parse_bytes, token_nll
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.trie import QUERIES, tries
@@ -160,6 +160,13 @@ def test_pairs_and_tokens():
             assert abs(parts[: n - 1].sum() - prefix) <= TOLERANCE
     together = Engine(network, captions).token_nll(heard[2])
     assert [len(parts) for parts in together] == Engine(network, captions).tokens.tolist()
+
+
+def test_machines_without_packed_weights(monkeypatch):
+    network, heard, captions = captioner(), clips(), some_captions()
+    plain = nll_reference(network, heard, captions).numpy()
+    monkeypatch.setattr(layers, "_packs", lambda dtype: False)
+    assert np.abs(Engine(network, captions).nll(heard) - plain).max() <= TOLERANCE
 
 
 def test_nothing_to_score():

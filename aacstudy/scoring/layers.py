@@ -17,7 +17,7 @@ def linear_layer(weight: Tensor, bias: Tensor) -> Callable[..., Tensor]:
     On a CPU oneDNN packs the weights once and does GELU or sum while the product is still in cache: the operators
     that inductor's weight freezing calls, without its minutes of compiling.
     """
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and _packs(weight.dtype):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         plain, binary = torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._linear_pointwise.binary
 
@@ -33,6 +33,13 @@ def linear_layer(weight: Tensor, bias: Tensor) -> Callable[..., Tensor]:
         return F.gelu(y) if gelu else y if add is None else y.add_(add)
 
     return unfused
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this machine's oneDNN multiplies in this dtype."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @dataclass(frozen=True)
