@@ -95,9 +95,9 @@ class Engine:
         # states, products, the keys that groups gather, their scores and masks, the paths
         per_row = e * (20 * options.d_model + 2 * options.d_ff + 6 * options.heads * WIDTH) + 512
         per_logits = self.captioner.vocabulary_size * (2 * e + 8)
-        self.nodes = max(QUERIES, min(NODES[kind], self.memory // 6 // per_row))
+        self.nodes = max(QUERIES, min(NODES[kind], self.memory // 8 // per_row))
         self.score_rows = SCORES[kind]
-        self.logit_rows = max(8, min(LOGITS[kind], self.memory // 12 // per_logits))
+        self.logit_rows = max(8, min(LOGITS[kind], self.memory // 16 // per_logits))
 
     def set_captions(self, captions: Sequence[list[int]]) -> None:
         """Score other captions from now on: columns of ``nll`` are these."""
