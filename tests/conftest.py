@@ -75,26 +75,18 @@ class Copy:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
-    def planned(self, study: str = "smoke") -> list[str]:
-        """Jobs that a run would do now: (rule, wildcards) as Snakemake's dry run names them."""
-        from aacstudy import batch  # noqa: F401  (imported so that a broken module fails here)
+    def snakemake(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake on the workflow with these arguments; its output holds both streams."""
+        command = [sys.executable, "-m", "snakemake", "-s", "workflow/Snakefile", "--nolock", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, **pipes)
 
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "-s",
-            "workflow/Snakefile",
-            "--cores",
-            "1",
-            "--nolock",
-            "-n",
-        ]
-        command += ["--rerun-triggers", "mtime", "params", "input", "--config", f"study={study}"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-        )
-        text = done.stdout + done.stderr
+    def planned(self, study: str = "smoke") -> list[str]:
+        """Jobs that a run would do now, as Snakemake's dry run names them: rule and wildcards."""
+        triggers = ("--rerun-triggers", "mtime", "params", "input")
+        run = self.snakemake("-n", "--cores", "1", *triggers, "--config", f"study={study}")
+        text, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, text
         jobs, rule = [], None
         for line in text.splitlines():
             if line.startswith(("rule ", "localrule ")):

@@ -53,7 +53,7 @@ def _write_captioner(artifact, folder, cores):
 def _build_logged(artifact, folder, cores):
     with open(os.environ["BAND_LOG"], "a") as log:
         log.write(json.dumps({"band": artifact.parameters["band"], "what": "start"}) + "\n")
-    time.sleep(0.03)  # so that twenty kills come before the last band on any machine
+    time.sleep(0.02)  # so that some kills fall between the start of a band and its end
     stages._build_band(artifact, folder, cores)
 
 
@@ -75,6 +75,10 @@ def matrix() -> Artifact:
     return Artifact("losses", "m", {"split": "test"}, (corpus, *bands), stages._build_losses)
 
 
+def _starts(log) -> int:
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
 def _make() -> None:
     torch.set_num_threads(1)
     matrix().make()
@@ -90,8 +94,12 @@ def test_twenty_kills_give_the_same_bytes(tmp_path, monkeypatch):
     rng, fork = random.Random(0), multiprocessing.get_context("fork")
     for kill in range(20):
         process = fork.Process(target=_make)
+        begun = _starts(log)
         process.start()
-        time.sleep(rng.uniform(0.03, 0.25))
+        several = rng.randint(1, 4)  # bands that this run may begin
+        while process.is_alive() and _starts(log) < begun + several:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.06))  # in the band, in its writing, or in the next one
         assert process.is_alive(), f"the matrix was whole before kill {kill + 1}"
         process.kill()
         process.join()
@@ -124,22 +132,10 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
     overrides = {"scoring": {"bands": 5}}
     target = smoke.aacstudy("plan", "smoke", "--overrides", json.dumps(overrides))[1]
     name = next(line.split()[-1] for line in target.splitlines() if "losses/none-1-" in line)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        "workflow/Snakefile",
-        "--cores",
-        "2",
-        "--nolock",
-        "--keep-going",
-    ]
-    command += ["--rerun-triggers", "mtime", "params", "input", "--quiet", "rules", "host"]
-    command += ["--config", *config("smoke", overrides), "--"]
-    command += [str(smoke.artifacts / name / "artifact.json")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    run = subprocess.Popen(command, cwd=smoke.folder, env=smoke.environment, **pipes)
+    arguments = ["--cores", "2", "--keep-going", "--rerun-triggers", "mtime", "params", "input"]
+    arguments += ["--quiet", "rules", "host", "--config", *config("smoke", overrides), "--"]
+    arguments += [str(smoke.artifacts / name / "artifact.json")]
+    run = smoke.snakemake(*arguments)
     victim = None
     while victim is None and run.poll() is None:
         listed = subprocess.run(
@@ -154,11 +150,9 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
     assert run.returncode != 0 and "bands/none-1-3of5" in output
     whole = {one.parent.name for one in (smoke.artifacts / "bands").glob("none-1-*of5-*/artifact.json")}
     assert len(whole) == 4 and not any(one.startswith("none-1-3of5") for one in whole)
-    again = subprocess.run(
-        command, cwd=smoke.folder, env=smoke.environment, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    said = again.stdout + again.stderr
+    again = smoke.snakemake(*arguments)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
     assert said.count("making bands") == 1 and "making bands none-1-3of5" in said
     joined = Losses.read(smoke.artifacts / name / "losses.zarr")
     usual = next((smoke.artifacts / "losses").glob("none-1-*"))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import nbformat
 import pytest
@@ -197,21 +195,8 @@ def test_papermill_with_a_study_file_gives_that_study(smoke):
 
 def test_slurm_profile_plans_the_same_jobs(smoke):
     pytest.importorskip("snakemake_executor_plugin_slurm")
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        "workflow/Snakefile",
-        "-n",
-        "--nolock",
-        "--quiet",
-        "host",
-    ]
-    command += ["--profile", "workflow/profiles/slurm", "--config", *config("smoke", {"seeds": [9]})]
-    done = subprocess.run(
-        command, cwd=smoke.folder, env=smoke.environment, capture_output=True, text=True, check=False
-    )
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text
+    profile = ("--profile", "workflow/profiles/slurm", "--quiet", "host")
+    run = smoke.snakemake("-n", *profile, "--config", *config("smoke", {"seeds": [9]}))
+    text, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, text
     assert "mem_mb=8000" in text and "bands/none-9-2of2" in text
