@@ -44,7 +44,7 @@ test: $(READY) ## run the tests; ARGS='-k retrieval' picks some
 	$(RUN) -m pytest $(ARGS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(RUN) -m jupyterlab notebooks
+	$(RUN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 bench: $(READY) ## measure speed, as ratios to the plain reference
 	$(RUN) -m benchmarks
