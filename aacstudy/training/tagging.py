@@ -23,7 +23,7 @@ def initialise(encoder: TaggingEncoder, spectrograms: Tensor, labels: np.ndarray
     """Start a fresh encoder where a short training can end well.
 
     timm draws weights with σ = 0.02, right for long schedules; torch's own fan-in scaling learns in a few hundred
-    steps (validation mAP 0.34 against 0.50 after 8 epochs, LOG.md). The output biases start at the classes' log-odds
+    steps (LOG.md has the comparison). The output biases start at the classes' log-odds
     and the input norm at the statistics of the log-mels [clips, 1, time, mels].
     """
     for module in encoder.convnext.modules():
