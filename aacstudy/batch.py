@@ -28,8 +28,8 @@ HEADLINES = (
     ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of it"),
     ("Before-After accuracy, as published", "bat.accuracy", "percent", "no positions on the audio frames"),
     ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
-    ("Before-After accuracy, frame positions", "bat.frame_positions.accuracy", "percent", "sinusoids added to the frames"),
-    ("… its blind control", "bat.frame_positions.blind", "percent", ""),
+    ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the frames"),
+    ("… its blind control", "bat.positions.blind", "percent", ""),
 )  # fmt: skip
 
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}

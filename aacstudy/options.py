@@ -6,9 +6,11 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 
 from dataclasses import dataclass
 
-FRAME_POSITIONS = ("none", "sinusoidal")
+FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
 SCHEDULES = ("cosine", "one_cycle")
+SELECTIONS = ("validation_loss", "cider_d", "fense")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ class DecoderOptions:
     d_ff: int = 2048
     dropout: float = 0.2
     projection_dropout: float = 0.5
-    frame_positions: str = "none"  # the paper's; with "sinusoidal" the decoder can tell the order of frames
-    max_positions: int = 5000  # longest caption, and with sinusoidal frame positions longest clip
+    frame_positions: str = "none"  # the paper's; with "sinusoidal" or "learned" ones order can be heard
+    max_positions: int = 5000  # longest caption, and with frame positions longest clip, in frames
 
     def __post_init__(self):
         if self.frame_positions not in FRAME_POSITIONS:
@@ -147,15 +149,31 @@ class TrainingOptions:
     weight_decay: float = 2.0  # never on one-dimensional parameters
     label_smoothing: float = 0.2
     clip_norm: float = 1.0
+    mixup_alpha: float = 0.4  # of the Beta distribution that frames and previous words are mixed by; 0 = off
+    mask_stripes: int = 2  # SpecAugment: stripes of frames, and as many of their dimensions; 0 = off
+    mask_share: float = 0.1  # of its axis, the most that a stripe covers
+    select: str = "validation_loss"  # what the kept epoch is best in; the paper's is fense
+    validate_every: int = 1  # epochs from one captioning of the validation clips to the next, for cider_d and fense
+    precision: str = "float32"  # bfloat16: products of the training step alone, by autocast
+    compile: bool = False  # the captioner by torch.compile: pays on a GPU, over hundreds of steps
+    shuffle_frames: bool = False  # frames lose their order in time: is order heard at all?
+    clips: int = 0  # training clips, drawn by the seed; 0 takes all
+    captions_per_clip: int = 0  # a training clip's first captions; 0 takes all
+    order_captions: float = 1.0  # share of the training captions of kind "sequence" that stays, drawn by the seed
 
     def __post_init__(self):
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}")
-        _at_least(self, 1, "epochs", "batch")
-        _at_least(self, 0, "captions_per_epoch", "weight_decay")
+        for name, known in (("schedule", SCHEDULES), ("select", SELECTIONS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        _at_least(self, 1, "epochs", "batch", "validate_every")
+        _at_least(self, 0, "captions_per_epoch", "weight_decay", "mixup_alpha", "mask_stripes")
+        _at_least(self, 0, "clips", "captions_per_clip")
         _positive(self, "learning_rate", "clip_norm")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        for name in ("mask_share", "order_captions"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -199,17 +217,37 @@ class ScoringOptions:
 
 
 @dataclass(frozen=True)
-class BeforeAfterOptions:
-    """The Before-After Test and its comparison over frame positions."""
+class RetrievalOptions:
+    """What normalisations are fitted on, and what they are tuned on; the choices never see the scored split."""
 
-    frame_positions: tuple[str, ...] = ("none", "sinusoidal")
+    bank: str = "train"  # split whose clips give statistics to the online normalisations
+    bank_clips: int = 300  # of them, drawn by a seed; 0 takes all
+    bank_captions: int = 1000  # the same for captions, which normalise audios
+    tune_on: str = "validation"  # split that chooses alpha, beta, tau and k
+
+    def __post_init__(self):
+        for name in ("bank", "tune_on"):
+            if getattr(self, name) not in ("train", "validation"):
+                raise ValueError(f"{name} must be train or validation, got {getattr(self, name)!r}")
+        _at_least(self, 0, "bank_clips", "bank_captions")
+
+
+@dataclass(frozen=True)
+class BeforeAfterOptions:
+    """The Before-After Test and the captioners that it compares."""
+
+    variants: tuple[str, ...] = ()  # pages of studies/ablations, beside the study's own captioner
     other_clips: int = 20  # clips whose audio gives the blind control
 
     def __post_init__(self):
-        for name in self.frame_positions:
-            if name not in FRAME_POSITIONS:
-                raise ValueError(f"frame_positions must be some of {FRAME_POSITIONS}, got {name!r}")
         _at_least(self, 1, "other_clips")
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """What notebook 08 compares with the study itself."""
+
+    pages: tuple[str, ...] = ()  # of studies/ablations: each changes some parameters of the study
 
 
 @dataclass(frozen=True)

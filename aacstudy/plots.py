@@ -10,19 +10,25 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
-COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "none": BLUE, "sinusoidal": ORANGE}
+PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE}
 NAMES = {
     "raw": "raw",
     "min_max": "min-max",
     "z": "z-score",
-    "none": "no frame positions (as published)",
-    "sinusoidal": "sinusoidal frame positions",
+    "base": "as published",
+    "positions": "sinusoidal frame positions",
 }
+
+
+def name(thing: str) -> str:
+    """What a figure calls a normaliser or a variant of a study."""
+    return NAMES.get(thing, thing.replace("_", " "))
 
 
 def style() -> None:
     """Set the look of all figures."""
-    sns.set_theme(style="ticks", context="notebook", palette=[BLUE, ORANGE, GREEN, PINK, GREY])
+    sns.set_theme(style="ticks", context="notebook", palette=list(PALETTE))
     plt.rcParams.update(
         {"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium",
          "axes.titleweight": "normal", "axes.titlelocation": "left", "legend.frameon": False, "font.size": 10}
@@ -60,12 +66,13 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
 def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
     """One line per seed over epochs (``variant``, ``seed``, ``epoch``), colour and line style by variant."""
     lines = {}
+    variants = list(history["variant"].unique())
     for (variant, _seed), rows in history.groupby(["variant", "seed"], sort=False):
-        style = "-" if variant == "none" else "--"
-        (lines[variant],) = ax.plot(
-            rows["epoch"], rows[column], color=COLOURS[variant], ls=style, lw=1.5, marker="."
-        )
-    ax.legend(lines.values(), [NAMES[variant] for variant in lines], loc="upper right", fontsize=9)
+        number = variants.index(variant)
+        style = ("-", "--", ":", "-.")[number % 4]
+        colour = PALETTE[number % len(PALETTE)]
+        (lines[variant],) = ax.plot(rows["epoch"], rows[column], color=colour, ls=style, lw=1.5, marker=".")
+    ax.legend(lines.values(), [name(variant) for variant in lines], loc="upper right", fontsize=9)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax

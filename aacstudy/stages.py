@@ -5,7 +5,7 @@ covers exactly the code that makes it (see artifacts.py).
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from aacstudy.artifacts import Artifact
@@ -39,30 +39,32 @@ def frames(study: Study) -> Artifact:
     return Artifact("frames", study.corpus.name, {}, (corpus(study), encoder(study)), _build_frames)
 
 
-def captioner(study: Study, frame_positions: str, seed: int) -> Artifact:
-    """A trained captioner and its history."""
+def captioner(study: Study, variant: str, seed: int) -> Artifact:
+    """A trained captioner of a variant of the study, and its history."""
     if study.captioner_from:
-        return captioner(Study.load(study.captioner_from), frame_positions, seed)
+        return captioner(Study.load(study.captioner_from), variant, seed)
+    study = study.varied(variant)
     parameters = {
-        "decoder": asdict(replace(study.decoder, frame_positions=frame_positions)),
+        "decoder": asdict(study.decoder),
         "training": asdict(study.training),
         "seed": seed,
     }
     return Artifact(
-        "captioner", f"{frame_positions}-{seed}", parameters, (corpus(study), frames(study)), _build_captioner
+        "captioner", f"{variant}-{seed}", parameters, (corpus(study), frames(study)), _build_captioner
     )
 
 
-def bands(study: Study, frame_positions: str, seed: int) -> tuple[Artifact, ...]:
+def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
     """The rows of the loss matrix in ``scoring.bands`` parts: independent jobs, and all that a kill can lose is one."""
-    inputs = (corpus(study), frames(study), captioner(study, frame_positions, seed))
+    study = study.varied(variant)
+    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
     of = study.scoring.bands
     # Memory sets the blocks, and blocks the last bits: the same key promises the same bytes.
     numerics = {"dtype": study.scoring.dtype, "memory": study.scoring.memory}
     return tuple(
         Artifact(
             "bands",
-            f"{frame_positions}-{seed}-{band + 1}of{of}",
+            f"{variant}-{seed}-{band + 1}of{of}",
             {"split": study.scoring.split, "band": band, "of": of} | numerics,
             inputs,
             _build_band,
@@ -71,8 +73,9 @@ def bands(study: Study, frame_positions: str, seed: int) -> tuple[Artifact, ...]
     )
 
 
-def losses(study: Study, frame_positions: str, seed: int) -> Artifact:
+def losses(study: Study, variant: str, seed: int) -> Artifact:
     """The audio × caption loss matrix of the scored split: joined from its bands, or another system's."""
+    study = study.varied(variant)
     if study.scoring.matrix:
         from aacstudy.scoring.given import fingerprint
 
@@ -80,22 +83,24 @@ def losses(study: Study, frame_positions: str, seed: int) -> Artifact:
         parameters = {"split": study.scoring.split, "matrix": str(file), "content": fingerprint(file)}
         return Artifact("losses", f"given-{seed}", parameters, (corpus(study),), _build_given)
     parameters = {"split": study.scoring.split}
-    inputs = (corpus(study), *bands(study, frame_positions, seed))
-    return Artifact("losses", f"{frame_positions}-{seed}", parameters, inputs, _build_losses)
+    inputs = (corpus(study), *bands(study, variant, seed))
+    return Artifact("losses", f"{variant}-{seed}", parameters, inputs, _build_losses)
 
 
-def captions(study: Study, frame_positions: str, seed: int) -> Artifact:
+def captions(study: Study, variant: str, seed: int) -> Artifact:
     """Generated captions of the scored split, all hypotheses of the beam."""
+    study = study.varied(variant)
     parameters = asdict(study.decoding) | {"split": study.scoring.split}
-    inputs = (corpus(study), frames(study), captioner(study, frame_positions, seed))
-    return Artifact("captions", f"{frame_positions}-{seed}", parameters, inputs, _build_captions)
+    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
+    return Artifact("captions", f"{variant}-{seed}", parameters, inputs, _build_captions)
 
 
-def before_after(study: Study, frame_positions: str, seed: int) -> Artifact:
+def before_after(study: Study, variant: str, seed: int) -> Artifact:
     """Losses of Before-After items and their swaps, on their own and on other clips' audio, and blind."""
+    study = study.varied(variant)
     parameters = {"other_clips": study.before_after.other_clips, "split": study.scoring.split}
-    inputs = (corpus(study), frames(study), captioner(study, frame_positions, seed))
-    return Artifact("before_after", f"{frame_positions}-{seed}", parameters, inputs, _build_before_after)
+    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
+    return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _build_before_after)
 
 
 PER_CAPTIONER = {"captioner": captioner, "losses": losses, "captions": captions, "before_after": before_after}

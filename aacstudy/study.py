@@ -6,18 +6,21 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from aacstudy.options import (
+    AblationOptions,
     BeforeAfterOptions,
     CorpusOptions,
     DecoderOptions,
     DecodingOptions,
     EncoderOptions,
     FrontendOptions,
+    RetrievalOptions,
     ScoringOptions,
     StatisticsOptions,
     TaggingOptions,
@@ -33,6 +36,11 @@ NOTEBOOKS = (
     "06_bias",
     "07_before_after",
 )
+
+
+BASE = "base"  # the variant of a study that is the study itself
+# What a page of studies/ablations says about itself, not about the study that it varies.
+_OWN = ("study", "description", "extends", "notebooks")
 
 
 class StudyError(ValueError):
@@ -57,7 +65,9 @@ class Study:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
+    retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
     before_after: BeforeAfterOptions = field(default_factory=BeforeAfterOptions)
+    ablations: AblationOptions = field(default_factory=AblationOptions)
     statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
 
     @classmethod
@@ -107,6 +117,12 @@ class Study:
             raise StudyError(
                 f"{source}: notebooks: {unknown[0]!r} does not exist{_nearest(unknown[0], NOTEBOOKS)}"
             )
+        for section, names in (
+            ("before_after.variants", study.before_after.variants),
+            ("ablations.pages", study.ablations.pages),
+        ):
+            for name in names:
+                _exists(f"ablations/{name}", f"{source}: {section}")
         return study
 
     def parameters(self) -> dict[str, Any]:
@@ -115,9 +131,13 @@ class Study:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The frame positions that captioners are trained with, the study's own first."""
-        compared = self.before_after.frame_positions if "07_before_after" in self.notebooks else ()
-        return tuple(dict.fromkeys((self.decoder.frame_positions, *compared)))
+        """The captioners that the study compares, its own (``base``) first; see ``varied``."""
+        compared = self.before_after.variants if "07_before_after" in self.notebooks else ()
+        return tuple(dict.fromkeys((BASE, *compared)))
+
+    def varied(self, variant: str) -> "Study":
+        """This study with what ``studies/ablations/<variant>.yml`` changes of it; ``base`` is the study itself."""
+        return self if variant == BASE else _varied(self, variant, root())
 
 
 def root() -> Path:
@@ -129,6 +149,15 @@ def root() -> Path:
         if (folder / "studies").is_dir() and (folder / "notebooks").is_dir():
             return folder
     raise StudyError("no folder with studies/ and notebooks/ at or above the current one; set AACSTUDY_ROOT")
+
+
+@cache  # planning asks for the same variant again and again
+def _varied(study: Study, variant: str, folder: Path) -> Study:
+    path = _file(f"ablations/{variant}")
+    changes = {name: value for name, value in _page(path).items() if name not in _OWN}
+    return Study._build(
+        _merge(study.parameters(), changes), f"{_shown(path, None, None)}, on study {study.study}"
+    )
 
 
 def available() -> list[str]:
@@ -168,13 +197,8 @@ def _read(name: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     path = _file(name)
     if str(path) in seen:
         raise StudyError(f"{path} extends itself: {' -> '.join((*seen, str(path)))}")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise StudyError(f"{path}: a study is a mapping of sections, not a {type(values).__name__}")
-    values.setdefault("study", path.stem)
+    values = _page(path)
+    values.setdefault("study", _name(path))
     base = values.get("extends")
     if not base:
         return values
@@ -182,6 +206,24 @@ def _read(name: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise StudyError(f"{path}: extends is {base!r}; it must be the name of one study")
     _exists(base, f"{path}: extends")
     return _merge(_read(base, (*seen, str(path))), values)
+
+
+def _page(path: Path) -> dict[str, Any]:
+    """What stands on a page itself, not what it extends."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: a study is a mapping of sections, not a {type(values).__name__}")
+    return values
+
+
+def _name(path: Path) -> str:
+    """A page's name: where it lies below ``studies/``, as in ``ablations/positions``."""
+    folder = root() / "studies"
+    path = path.resolve().with_suffix("")
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,12 +292,12 @@ def _convert(default: Any, value: Any, name: str, source: str) -> Any:
             if isinstance(value, str):
                 return value
         elif isinstance(default, tuple) and isinstance(value, (list, tuple)):
-            return tuple(_convert(default[0], item, name, source) for item in value)
+            return tuple(_convert(default[0] if default else "", item, name, source) for item in value)
     except (TypeError, ValueError):
         pass
-    wanted = (
-        f"a list of {type(default[0]).__name__}" if isinstance(default, tuple) else type(default).__name__
-    )
+    wanted = type(default).__name__
+    if isinstance(default, tuple):
+        wanted = f"a list of {type(default[0] if default else '').__name__}"
     raise StudyError(f"{source}: {name} is {value!r}; it must be {wanted}, such as {default!r}")
 
 

@@ -43,7 +43,7 @@ def test_shapes():
     assert captioner(frames, None, tokens).shape == (3, 6, VOCABULARY)
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])
 @torch.inference_mode()
 def test_frame_padding_changes_nothing(positions):
     captioner = small(frame_positions=positions)
@@ -111,7 +111,7 @@ def test_equals_torchs_decoder_stack():
 def test_only_frame_positions_hear_order():
     frames, tokens = example()
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    for positions, hears in (("none", False), ("sinusoidal", True)):
+    for positions, hears in (("none", False), ("sinusoidal", True), ("learned", True)):
         captioner = small(frame_positions=positions)
         difference = (captioner(frames, None, tokens) - captioner(frames[:, order], None, tokens)).abs().max()
         print(f"frame_positions={positions}: permuting the frames moves logits by {difference:.2e}")
@@ -133,6 +133,15 @@ def test_sinusoids_are_added_after_the_projection():
     plain, placed = small(frame_positions="none"), small(frame_positions="sinusoidal")
     frames, _ = example()
     assert torch.allclose(placed.project(frames), plain.project(frames) + sinusoids(7, 32), atol=1e-6)
+
+
+def test_learned_positions_are_parameters_and_added_after_the_projection():
+    plain, placed = small(frame_positions="none"), small(frame_positions="learned")
+    table = dict(placed.named_parameters())["frame_positions"]
+    assert table.shape == (40, 32) and table.std().item() == pytest.approx(math.sqrt(0.5), rel=0.1)
+    placed.load_state_dict(plain.state_dict(), strict=False)
+    frames, _ = example()
+    assert torch.allclose(placed.project(frames), plain.project(frames) + table[:7], atol=1e-6)
 
 
 def test_decode_embedded_is_decode():
@@ -178,7 +187,7 @@ def test_pad_embedding_is_zero_and_stays():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"frame_positions": "learned"}, r"'none', 'sinusoidal'.*'learned'"),
+        ({"frame_positions": "clock"}, r"'none', 'sinusoidal', 'learned'.*'clock'"),
         ({"heads": 7}, "heads must divide d_model = 256, got 7"),
         ({"d_model": 255, "heads": 5}, "even"),
         ({"layers": 0}, "positive"),
@@ -193,6 +202,8 @@ def test_option_errors(wrong, message):
 def test_input_errors():
     captioner = small(frame_positions="sinusoidal")
     frames, tokens = example()
+    with pytest.raises(ValueError, match=r"41 frames .* 40"):
+        small(frame_positions="learned")(torch.zeros(3, 41, 12), None, tokens)
     with pytest.raises(ValueError, match=r"\[batch, frames >= 1, 12\], got \(3, 7, 11\)"):
         captioner(frames[:, :, :11], None, tokens)
     with pytest.raises(ValueError, match="frames >= 1"):

@@ -26,7 +26,7 @@ CAPTIONS = st.lists(WORDS.map(lambda words: [BOS, *words, EOS]), min_size=1, max
 @given(
     made=CAPTIONS,
     memory=st.sampled_from([1, 20_000, 200_000, "2GB"]),
-    positions=st.sampled_from(["none", "sinusoidal"]),
+    positions=st.sampled_from(["none", "sinusoidal", "learned"]),
 )
 def test_any_captions(made, memory, positions):
     network, heard = captioner(frame_positions=positions), clips(lengths=(1, 6, 33))
@@ -42,7 +42,7 @@ def test_any_captions(made, memory, positions):
     assert np.abs(found - nll_reference(network, heard, captions).numpy()).max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size(size, positions):
     network, captions = (

@@ -58,9 +58,9 @@ def per_class(axes, few):
 
 def training_curves(axes, few):
     history = pd.DataFrame(
-        {"variant": "none", "seed": [1, 1, 2, 2], "epoch": [1, 2, 1, 2], "loss": [3.0, 2.0, 3.1, 2.1]}
+        {"variant": "base", "seed": [1, 1, 2, 2], "epoch": [1, 2, 1, 2], "loss": [3.0, 2.0, 3.1, 2.1]}
     )
-    history = pd.concat([history, history.assign(variant="sinusoidal")])
+    history = pd.concat([history, history.assign(variant="positions")])
     return plots.training_curves(history[:1] if few else history, "loss", axes, "loss (nats per token)")
 
 
@@ -139,7 +139,7 @@ def test_every_figure_is_tested_here():
         for name, value in vars(plots).items()
         if callable(value) and getattr(value, "__module__", "") == plots.__name__
     }
-    assert public - {"style"} == {draw.__name__ for draw, *_ in DRAW}
+    assert public - {"style", "name"} == {draw.__name__ for draw, *_ in DRAW}
 
 
 def test_style_sets_colours_and_nothing_breaks(ax):
@@ -212,7 +212,7 @@ def test_one_line_per_seed_and_variant(ax):
     training_curves(ax, few=False)
     assert len(ax.lines) == 4
     assert {line.get_linestyle() for line in ax.lines} == {"-", "--"}  # told apart without colour
-    assert words(ax) == {plots.NAMES["none"], plots.NAMES["sinusoidal"]}
+    assert words(ax) == {plots.name("base"), plots.name("positions")}
 
 
 def test_cumulative_ends_at_all_items(ax):

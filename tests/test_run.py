@@ -11,7 +11,7 @@ from aacstudy.study import NOTEBOOKS
 
 WANTED = [
     "tagging.map", "t2a.hit@1", "a2t.raw.hit@1", "a2t.min_max.hit@1", "a2t.z.hit@1", "variance.caption", "bat.accuracy",
-    "bat.blind", "bat.frame_positions.accuracy", "bat.frame_positions.blind",
+    "bat.blind", "bat.positions.accuracy", "bat.positions.blind",
 ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])
 @pytest.mark.parametrize("size", SIZES)
 def test_engine_equals_reference(size, positions):
     network = captioner(**SIZES[size], frame_positions=positions)
@@ -66,7 +66,7 @@ def test_engine_equals_reference(size, positions):
     assert plain.std(axis=0).min() > 1e-3  # or the frames were not heard and the comparison is empty
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])
 def test_frame_order_matters_with_positions_only(positions):
     network = captioner(frame_positions=positions)
     (clip,) = clips(lengths=(9,))
@@ -140,7 +140,7 @@ def test_order_and_company_change_nothing():
         np.testing.assert_allclose(whole[:, a], whole[:, b], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])
 def test_pairs_are_matrix_entries(positions):
     network, heard, captions = captioner(frame_positions=positions), clips(), some_captions()
     matrix = nll_engine(network, heard, captions)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def error_of(function, *arguments) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_loads(page):
     study = Study.load(page.removesuffix(".yml"))
-    assert study.study == Path(page).stem
+    assert study.study == page.removesuffix(".yml")
     assert study.seeds and len(study.variants) >= 1
     assert Study.load(PROJECT / "studies" / page) == study  # by name or by file
     # All parameters, written down and read again, are the same study.
@@ -66,7 +67,7 @@ def test_available_names_pages_and_subfolders(project):
     (folder / "studies" / "ablations" / "flat.yml").write_text("extends: demo\nseeds: [7]")
     assert available() == ["ablations/flat", "demo", "other"]
     assert Study.load("ablations/flat").seeds == (7,)
-    assert Study.load("ablations/flat").study == "flat"
+    assert Study.load("ablations/flat").study == "ablations/flat"
 
 
 def test_an_empty_page_is_the_defaults(project):
@@ -105,7 +106,6 @@ def test_an_empty_page_is_the_defaults(project):
         ("decoder: {d_model: 32, heads: 5}", ["decoder: heads must divide d_model = 32, got 5"]),
         ("decoder: {d_model: 31, heads: 1}", ["decoder: d_model must be even"]),
         ("decoder: {frame_positions: sinus}", ["decoder: frame_positions", "sinusoidal", "'sinus'"]),
-        ("before_after: {frame_positions: [sinus]}", ["before_after: frame_positions", "'sinus'"]),
         ("frontend: {f_max: 20000}", ["frontend: 0 <= f_min < f_max", "16000"]),
         ("encoder: {kernel: 4}", ["encoder: kernel must be odd", "4"]),
         ("encoder: {dims: [8, 16]}", ["encoder: depths and dims"]),
@@ -278,12 +278,31 @@ def test_a_study_passes_through():
 
 def test_variants():
     study = Study.load("demo")
-    assert study.variants == ("none", "sinusoidal")
-    assert Study.load("demo", {"decoder": {"frame_positions": "sinusoidal"}}).variants == (
-        "sinusoidal",
-        "none",
-    )
-    assert Study.load("demo", {"notebooks": ["05_retrieval"]}).variants == ("none",)
+    assert study.variants == ("base", "positions")
+    assert Study.load("demo", {"notebooks": ["05_retrieval"]}).variants == ("base",)
+
+
+def test_a_variant_changes_what_its_page_says_and_nothing_else():
+    smoke = Study.load("smoke")
+    assert smoke.varied("base") is smoke
+    varied = smoke.varied("positions")
+    assert varied.decoder == replace(smoke.decoder, frame_positions="sinusoidal")
+    assert replace(varied, decoder=smoke.decoder) == smoke  # its size is the smoke study's, not that of the page's base
+    assert varied.varied("positions") == varied
+
+
+def test_a_page_of_ablations_is_a_study_of_its_own():
+    study = Study.load("ablations/positions")
+    assert study.study == "ablations/positions" and study.decoder.frame_positions == "sinusoidal"
+    assert study.corpus == Study.load("demo").corpus
+
+
+@pytest.mark.parametrize("section", ["before_after: {variants: [position]}", "ablations: {pages: [position]}"])
+def test_an_unknown_variant_stops_the_study(section, tmp_path):
+    page = tmp_path / "mine.yml"
+    page.write_text(f"extends: demo\n{section}\n")
+    with pytest.raises(StudyError, match="ablations/position' does not exist; did you mean ablations/positions"):
+        Study.load(page)
 
 
 @settings(deadline=None)  # a busy machine is slow, not wrong

@@ -1,5 +1,8 @@
 """The captioner: frame embeddings of a frozen encoder and a caption so far give the next word."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +39,10 @@ class Captioner(nn.Module):
             nn.Dropout(options.projection_dropout),
         )
         self.decoder = Decoder(vocabulary_size, options)
+        if options.frame_positions == "learned":
+            # from a start as strong as the sinusoids: what is compared is their form
+            start = torch.randn(options.max_positions, options.d_model) * math.sqrt(0.5)
+            self.frame_positions = nn.Parameter(start)
 
     def project(self, frames: Tensor) -> Tensor:
         """Frames [batch, frames, frame_dim] -> memory [batch, frames, d_model].
@@ -47,14 +54,14 @@ class Captioner(nn.Module):
                 f"frames must be [batch, frames >= 1, {self.frame_dim}], got {tuple(frames.shape)}"
             )
         memory = self.projection(frames)
-        if self.options.frame_positions == "sinusoidal":
-            count = frames.shape[1]
-            if count > len(self.decoder.positions):
-                raise ValueError(
-                    f"{count} frames are more than max_positions = {len(self.decoder.positions)}"
-                )
-            memory = memory + self.decoder.positions[:count]
-        return memory
+        if self.options.frame_positions == "none":
+            return memory
+        learned = self.options.frame_positions == "learned"
+        positions = self.frame_positions if learned else self.decoder.positions
+        count = frames.shape[1]
+        if count > len(positions):
+            raise ValueError(f"{count} frames are more than max_positions = {len(positions)}")
+        return memory + positions[:count]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens [batch, n] -> scaled embeddings [batch, n, d_model] before positions, to mix up if wanted."""
