@@ -10,7 +10,7 @@ CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null ||
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lab bench lint lock clean distclean FORCE
+.PHONY: help setup study ablations test lab bench lint lock clean distclean FORCE
 
 # --- which Python -----------------------------------------------------------------------------------
 STAMP := .venv/.installed
@@ -39,6 +39,9 @@ setup: $(READY) ## install the locked packages into .venv (study, test, lab, ben
 
 study: $(READY) ## run a study and write its reports: STUDY=demo (a file in studies/), DATA=folder for your own recordings
 	$(RUN) -m aacstudy run "$(STUDY)"$(if $(DATA), --data "$(DATA)") --cores $(CORES)
+
+ablations: $(READY) ## the demo beside every change of studies/ablations, and the whole scorecard: half an hour
+	$(RUN) -m aacstudy run ablations --cores $(CORES)
 
 test: $(READY) ## run the tests; ARGS='-k retrieval' picks some
 	$(RUN) -m pytest $(ARGS)

@@ -50,7 +50,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="JSON",
             help='sections to change: \'{"corpus": {"train": 200}}\'',
         )
-        added.add_argument("--data", metavar="FOLDER", help="your recordings: audio files and captions.csv")
+        added.add_argument(
+            "--data",
+            metavar="FOLDER",
+            help="your recordings and captions.csv, or what holds Clotho or AudioCaps",
+        )
         added.add_argument(
             "--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)"
         )
@@ -66,10 +70,75 @@ def _parser() -> argparse.ArgumentParser:
     one = with_study(command("notebook", _notebook, "execute one notebook into the study's reports"))
     one.add_argument("notebook", help="its name, such as 05_retrieval")
     with_study(command("index", _index, "gather results.json and write the study's index.html"))
-    check = command("check-data", _check_data, "list everything wrong with a folder of recordings, at once")
-    check.add_argument(
-        "folder", type=Path, help="audio files and captions.csv (file_name,caption_1..caption_n)"
+    asked = command("search", _search, "find the clips that fit a text, or the captions that fit a sound")
+    asked.add_argument("query", nargs="?", default="", help="a text, such as 'a dog barks before rain'")
+    asked.add_argument("--audio", type=Path, metavar="FILE", help="a sound instead of a text")
+    asked.add_argument("--study", default="demo", help="default: %(default)s")
+    asked.add_argument("--overrides", default="{}", metavar="JSON", help="sections of the study to change")
+    asked.add_argument("--data", metavar="FOLDER", help="your recordings, for a study such as own")
+    asked.add_argument("--k", type=int, default=5, metavar="N", help="results shown (default: %(default)s)")
+    asked.add_argument("--seed", type=int, help="of the captioner; default: the study's first")
+    several = command("compare", _compare, "one page of several studies side by side")
+    several.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
+    matrix = command(
+        "retrieve", _retrieve, "every normalisation's search results of one matrix, ours or any other system's"
     )
+    matrix.add_argument(
+        "matrix", type=Path, help="losses.zarr; an .npz with score, loss or nll, and owners; a .csv of scores"
+    )
+    matrix.add_argument("--owners", type=Path, metavar="CSV", help="for a .csv: caption,audio, whose is whose")
+    matrix.add_argument("--losses", action="store_true", help="the .csv holds losses: lower is better")
+    matrix.add_argument("--tune", type=Path, metavar="MATRIX", help="other clips', to choose parameters on")
+    matrix.add_argument("--tune-owners", type=Path, metavar="CSV", help="the same for a .csv")
+    matrix.add_argument("--csv", type=Path, metavar="CSV", help="where the table is written")
+    words = command("bias", _bias, "explain any system's losses of matched pairs by the captions' words")
+    words.add_argument(
+        "pairs", type=Path, help="a CSV: caption,loss and audio, or CoNeTTE's with losses and mrefs"
+    )
+    words.add_argument(
+        "--training", type=Path, required=True, metavar="CSV", help="training captions: caption or caption_1.."
+    )
+    words.add_argument("--csv", type=Path, metavar="CSV", help="where the table of features is written")
+    check = command("check-data", _check_data, "list everything wrong with a corpus, at once")
+    check.add_argument(
+        "kind", nargs="?", choices=("folder", "clotho", "audiocaps"), default="folder", help="default: folder"
+    )
+    check.add_argument(
+        "root",
+        type=Path,
+        help="folder: audio files and captions.csv (file_name,caption_1..caption_n); "
+        "clotho: what holds CLOTHO_v2.1; audiocaps: what holds AUDIOCAPS",
+    )
+    check.add_argument(
+        "--decode", action="store_true", help="read every sample, not headers alone (folder: always)"
+    )
+    check.add_argument("--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)")
+    bat = command("bat", _bat, "the test of perturbed captions for another system: write items, score losses")
+    bat.add_argument(
+        "captions",
+        nargs="?",
+        type=Path,
+        help="a CSV: file_name,caption_1.., or one caption a row (clip,text)",
+    )
+    bat.add_argument("--out", type=Path, metavar="CSV", help="where the items are written")
+    bat.add_argument("--scored", type=Path, metavar="CSV", help="items that came back with their losses")
+    bat.add_argument("--train", type=Path, metavar="CSV", help="training captions, for the trigram control")
+    scored = command("evaluate", _evaluate, "caption metrics of any system: its captions against references")
+    scored.add_argument("candidates", type=Path, help="a CSV: file_name,caption, or our captions.csv")
+    scored.add_argument("references", type=Path, help="a CSV: file_name,caption_1.., or one caption a row")
+    scored.add_argument("--metrics", metavar="NAMES", help="such as cider_d,meteor; default: all there is")
+    scored.add_argument("--tokenizer", choices=("auto", "ptb", "ours"), default="auto", help="default: auto")
+    scored.add_argument("--training", type=Path, metavar="CSV", help="training captions, for new_captions")
+    scored.add_argument("--csv", type=Path, metavar="CSV", help="where the table is written")
+    scored.add_argument("--each", type=Path, metavar="CSV", help="where each caption's scores are written")
+    fetched = command("download", _download, "fetch a public data set, weights, or what caption metrics need")
+    fetched.add_argument(
+        "what", help="clotho, audiocaps-captions, convnext, cnn14, dcase2024, conette or metrics"
+    )
+    fetched.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="default: $AACSTUDY_DATA, or data/ of the project"
+    )
+    command("doctor", _doctor, "say what is here, what is missing, and what each missing thing switches off")
     return parser
 
 
@@ -97,7 +166,7 @@ def _run(options) -> int:
     started = time.time()
     study = _study(options)
     overrides = _overrides(options)
-    if options.data and study.corpus.name != "folder":
+    if options.data and study.corpus.name == "soundscapes":
         raise ValueError(
             f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
         )
@@ -139,19 +208,117 @@ def _index(options) -> None:
     print(batch.build_index(_study(options)))
 
 
-def _check_data(options) -> int:
-    from aacstudy.corpus import CorpusError
-    from aacstudy.corpus.folder import check
+def _search(options) -> None:
+    from aacstudy import batch, search
 
-    corpus, defects = check(options.folder)
+    if bool(options.query) == bool(options.audio):
+        raise ValueError("give either a text or --audio FILE")
+    study = _study(options)
+    if options.audio:
+        found = search.describe(study, options.audio, options.k, options.seed)
+    else:
+        found = search.search(study, options.query, options.k, options.seed)
+    print(search.text(found))
+    print(f"open {os.path.relpath(search.write_page(found, batch.report_folder(study)))}")
+
+
+def _compare(options) -> None:
+    from aacstudy import compare
+
+    print(f"open {os.path.relpath(compare.compare(options.studies))}")
+
+
+def _retrieve(options) -> None:
+    from aacstudy import retrieve
+
+    table, about = retrieve.of_files(
+        options.matrix, options.owners, options.losses, options.tune, options.tune_owners
+    )
+    print(about)
+    print(retrieve.text(table))
+    _write_csv(table, options.csv)
+
+
+def _bias(options) -> None:
+    from aacstudy import bias
+    from aacstudy.options import StatisticsOptions
+
+    training = bias.read_captions(options.training)
+    found = bias.of_pairs(bias.read_pairs(options.pairs), training, StatisticsOptions())
+    print(f"R² of all features: {found.r2}; {found.rows} captions")
+    print(found.features.to_string(index=False, float_format="{:.3f}".format))
+    print(found.coefficients.to_string(index=False, float_format="{:+.3f}".format))
+    _write_csv(found.features, options.csv)
+
+
+def _write_csv(table, path: Path | None) -> None:
+    if path is not None:
+        from aacstudy.page import write_whole
+
+        write_whole(path, table.to_csv(index=False).encode("utf-8"))
+        print(f"written: {path}")
+
+
+def _check_data(options) -> int:
+    from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, folder
+
+    reader = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps}[options.kind]
+    decode = options.decode or options.kind == "folder"
+    corpus, defects = reader.check(options.root, decode, options.cores)
     if defects:
         raise CorpusError(defects)
-    seconds = corpus.clips["seconds"]
-    print(
-        f"{len(corpus.clips)} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(corpus.captions)} captions: "
-        "nothing wrong found"
-    )
+    print(corpus.summary())
+    unusable = corpus.missing[corpus.missing["reason"] != NO_FILE]
+    for clip, reason in zip(unusable["clip"], unusable["reason"]):
+        print(f"left out: {clip}: {reason}")
+    for split, published in getattr(reader, "SIZES", {}).items():
+        named = sum((table["split"] == split).sum() for table in (corpus.clips, corpus.missing))
+        if named != published:
+            print(f"note: the table of {split} names {named} clips, the published one {published}")
+    print("nothing wrong found" if decode else "nothing wrong found; --decode would read the samples too")
     return 0
+
+
+def _bat(options) -> None:
+    from aacstudy import bat
+
+    if options.scored and not (options.captions or options.out):
+        print(bat.report(bat.read_scored(options.scored, options.train)).to_string(index=False))
+    elif options.captions and options.out and not options.scored:
+        items, left_out = bat.write_items(options.captions, options.out)
+        print(items["test"].value_counts(sort=False).rename("items").to_string())
+        print(f"\nleft out:\n{left_out.to_string(index=False)}")
+    else:
+        raise ValueError("give captions.csv --out items.csv to write items, or --scored items.csv to score them")
+
+
+def _evaluate(options) -> None:
+    from aacstudy.captions_eval.tables import evaluate_files
+
+    names = options.metrics.split(",") if options.metrics else None
+    print(
+        evaluate_files(
+            options.candidates,
+            options.references,
+            options.training,
+            names,
+            options.tokenizer,
+            options.csv,
+            options.each,
+        )
+    )
+
+
+def _download(options) -> None:
+    from aacstudy.download import download
+
+    print(download(options.what, options.to))
+
+
+def _doctor(options) -> int:
+    from aacstudy.doctor import report
+
+    return report()
 
 
 if __name__ == "__main__":

@@ -25,11 +25,14 @@ HEADLINES = (
     ("Audio-to-text hit@1, min-max", "a2t.min_max.hit@1", "percent", "per caption; ties broken by raw loss"),
     ("Audio-to-text hit@1, z-score", "a2t.z.hit@1", "percent", "per caption"),
     ("Min-max minus raw", "a2t.min_max_minus_raw.hit@1", "percent", "paired difference in points"),
+    ("Audio-to-text hit@1, PMI", "a2t.grid.pmi.online.hit@1", "percent", "prior from a bank, not from the test pool"),
     ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of it"),
+    ("… of their mean losses explained without audio", "bias.r2", "percent", "R² on words, n-grams and syntax"),
     ("Before-After accuracy, as published", "bat.accuracy", "percent", "no positions on the audio frames"),
     ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
     ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the frames"),
     ("… its blind control", "bat.positions.blind", "percent", ""),
+    ("… its own frames in drawn orders", "bat.positions.shuffled_frames", "percent", "what is heard, but not when"),
 )  # fmt: skip
 
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
@@ -57,9 +60,17 @@ def _overrides(config: Mapping[str, str]) -> str:
     return unquote(config.get("overrides", "json:{}").removeprefix("json:"))
 
 
+def reports() -> Path:
+    """Where all reports go: ``$AACSTUDY_REPORTS`` or ``reports/`` of the project."""
+    return Path(os.environ.get("AACSTUDY_REPORTS") or root() / "reports").resolve()
+
+
 def report_folder(study: Study) -> Path:
-    """Where a study's reports go: ``$AACSTUDY_REPORTS`` or ``reports/`` of the project, then the study's name."""
-    return Path(os.environ.get("AACSTUDY_REPORTS") or root() / "reports").resolve() / study.study
+    """Where a study's reports go: a folder of its name below ``reports()``; a name that leads elsewhere raises."""
+    folder = (reports() / study.study).resolve()
+    if reports() not in folder.parents:
+        raise ValueError(f"study {study.study!r} would write its reports to {folder}, outside of {reports()}")
+    return folder
 
 
 def find(study: Study, name: str) -> Artifact:
@@ -100,7 +111,8 @@ def notebook_key(study: Study, name: str) -> str:
 
 def index_key(study: Study) -> str:
     """Digest of what the index depends on beside the pages."""
-    made_of = [study.parameters(), HEADLINES, _package_digest()]
+    cite = _citation()
+    made_of = [study.parameters(), HEADLINES, cite.read_text(encoding="utf-8") if cite else "", _package_digest()]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -125,27 +137,27 @@ def run_notebook(study: Study, name: str) -> None:
     from aacstudy.page import write_whole
     from aacstudy.provenance import private
 
-    reports = report_folder(study)
-    executed = reports / "notebooks" / f"{name}.ipynb"
-    report.execute(notebook_file(name), executed, study.parameters(), reports)
+    out = report_folder(study)
+    executed = out / "notebooks" / f"{name}.ipynb"
+    report.execute(notebook_file(name), executed, study.parameters(), out)
     text = executed.read_text(encoding="utf-8")
     for path in (study.corpus.root, study.scoring.matrix):
         if Path(path).is_absolute():  # a page may be published: it names the folder, not where it lies
             text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
     write_whole(executed, text.encode("utf-8"))
     pages = [(f"{one}.html", title(one)) for one in study.notebooks]
-    report.to_html(executed, reports / f"{name}.html", study.study, pages)
+    report.to_html(executed, out / f"{name}.html", study.study, pages)
 
 
 def build_index(study: Study) -> Path:
     """Merge the pages' numbers into results.json and write index.html."""
     from aacstudy import report
 
-    reports = report_folder(study)
-    for page in (reports / "pages").glob("*.json"):
+    out = report_folder(study)
+    for page in (out / "pages").glob("*.json"):
         if page.stem not in study.notebooks:
             page.unlink()
-    results = report.gather_results(reports)
+    results = report.gather_results(out)
     about = {
         "name": study.study,
         "description": study.description,
@@ -154,7 +166,14 @@ def build_index(study: Study) -> Path:
         "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
     headlines = [row for row in HEADLINES if row[1] in results]
-    return report.index(reports, about, [(name, title(name)) for name in study.notebooks], headlines)
+    notebooks = [(name, title(name)) for name in study.notebooks]
+    return report.index(out, about, notebooks, headlines, _citation())
+
+
+def _citation() -> Path | None:
+    """The page that says how to cite, which an installed package or a copy of the studies may be without."""
+    file = root() / "CITATION.cff"
+    return file if file.exists() else None
 
 
 def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile: str | None = None) -> int:

@@ -69,7 +69,8 @@ def execute(
     # ipykernel >= 7.3 otherwise warns of a TCP port without encryption
     if hasattr(KernelManager, "transport_encryption"):
         KernelManager.transport_encryption.default_value = "auto"
-    settings = {"TQDM_DISABLE": "1", **(environment or {}), REPORT_FOLDER: str(Path(report_folder).resolve())}
+    # a bar's states are kept in the notebook: few are enough, and its last is always written
+    settings = {"TQDM_MININTERVAL": "10", **(environment or {}), REPORT_FOLDER: str(Path(report_folder).resolve())}
     started = time.perf_counter()
     try:
         with _environment(settings):

@@ -136,32 +136,3 @@ def retrieval_results(
             f"{prefix}.median_rank", None, medians, seeds
         )
     return flat
-
-
-def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray:
-    """Before-After items [seeds, items]: 1 where the text costs less than its swap, ½ where both cost the same."""
-    pairs = [(table[text].to_numpy(), table[swap].to_numpy()) for table in tables]
-    return np.stack([(a < b) + 0.5 * (a == b) for a, b in pairs])
-
-
-def corrected(tables: Sequence[pd.DataFrame]) -> np.ndarray:
-    """As ``accuracy`` after the blind control's loss is subtracted from each side [seeds, items]."""
-    result = []
-    for table in tables:
-        own, blind = (table[f"{kind}_text"] - table[f"{kind}_swap"] for kind in ("own", "other"))
-        gain = (own - blind).to_numpy()
-        result.append((gain < 0) + 0.5 * (gain == 0))
-    return np.stack(result)
-
-
-def order_verdict(found: Interval, over_blind: Interval) -> str:
-    """Whether a captioner hears order, from its accuracy and its paired difference to the blind control.
-
-    ``hears order``: both intervals lie above what needs no hearing (½, and no difference). ``does not hear order``:
-    the difference is not above 0 and at most 10 points can hide in it. Otherwise ``cannot tell``.
-    """
-    if over_blind.low > 0 and found.low > 0.5:
-        return "hears order"
-    if over_blind.low <= 0 and over_blind.high < 0.1:
-        return "does not hear order"
-    return "cannot tell"

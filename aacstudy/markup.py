@@ -1,18 +1,10 @@
-"""Pieces of HTML that are safe to show and need nothing from the network: text, formulas, tables, sounds."""
+"""Pieces of HTML that are safe to show and need nothing from the network: text, formulas, figures, provenance."""
 
-import base64
 import html
-import io
-import math
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import mistune
-import numpy as np
-
-SHOWN_ROWS = 200  # of a table; the CSV always holds all rows
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 BLOCK_MATH = r"^ {0,3}(?:\$\$(?P<dollars>[\s\S]+?)\$\$|(?P<environment>\\begin\{(?P<name>[a-z]+\*?)\}[\s\S]+?\\end\{(?P=name)\}))[ \t]*$"
@@ -63,6 +55,10 @@ class _Renderer(mistune.HTMLRenderer):
     def table(self, text: str) -> str:
         return f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n{text}</table></div>\n'
 
+    def block_code(self, code: str, info: str | None = None) -> str:
+        # what scrolls must be reachable with the keyboard
+        return super().block_code(code, info).replace("<pre>", '<pre tabindex="0">', 1)
+
     def block_math(self, tex: str) -> str:
         return tex_to_mathml(tex, display=True)
 
@@ -105,71 +101,26 @@ def inline_svg(svg: str, stem: str, alt: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
-def _cell_text(value, form) -> str:
-    number = isinstance(value, float | np.floating)
-    if value is None or (number and math.isnan(value)) or str(value) in ("<NA>", "NaT"):
-        return "–"
-    if form is not None:
-        return form(value) if callable(form) else form.format(value)
-    return f"{value:.4g}" if number else str(value)
-
-
-def table_html(frame, caption: str, formats: dict) -> str:
-    """The table as HTML; `caption` is HTML already, everything else is escaped here."""
-    numeric = [frame[c].dtype.kind in "iuf" if frame.columns.is_unique else False for c in frame.columns]
-    long = [max(map(len, map(str, column)), default=0) > 30 for column in frame.to_numpy(dtype=object).T]
-    classes = [
-        ' class="number"' if number else ' class="long"' if text else ""
-        for number, text in zip(numeric, long)
-    ]
-    head = "".join(f'<th scope="col"{c}>{html.escape(name)}</th>' for name, c in zip(frame.columns, classes))
-    forms = [formats.get(column) for column in frame.columns]
-    rows = []
-    for values in frame.head(SHOWN_ROWS).itertuples(index=False, name=None):
-        texts = (html.escape(str(_cell_text(value, form))) for value, form in zip(values, forms))
-        rows.append("<tr>" + "".join(f"<td{c}>{text}</td>" for text, c in zip(texts, classes)) + "</tr>")
-    if len(frame) > SHOWN_ROWS:
-        caption += f" <em>The first {SHOWN_ROWS} of {len(frame)} rows.</em>"
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="table">{table}</div>'
-    return f'<figure class="table"><figcaption>{caption}</figcaption>{box}</figure>'
-
-
-def _encoded(samples: np.ndarray, rate: int) -> str:
-    """Samples as a data URI: MP3, or WAV where libsndfile cannot write MP3 at this rate."""
-    import soundfile
-
-    buffer = io.BytesIO()
-    mp3 = rate in MP3_RATES and "MP3" in soundfile.available_formats()
-    soundfile.write(buffer, samples, rate, format="MP3" if mp3 else "WAV", subtype=None if mp3 else "PCM_16")
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:audio/{'mpeg' if mp3 else 'wav'};base64,{encoded}"
-
-
-def player(path_or_array, sample_rate: int | None, label: str, text: str = "") -> str:
-    """A <figure> with one audio player, its label and an optional text, both escaped."""
-    if isinstance(path_or_array, str | Path):
-        import soundfile
-
-        samples, sample_rate = soundfile.read(path_or_array, dtype="float32")
-    else:
-        samples = np.asarray(path_or_array, dtype=np.float32)
-    if sample_rate is None:
-        raise ValueError(f"{label or 'audio'}: samples need their sample_rate")
-    if samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError(f"{label or 'audio'}: the samples are empty or hold NaN or infinity")
-    label = html.escape(label)
-    source = _encoded(np.clip(samples, -1, 1), int(sample_rate))
-    words = f"<strong>{label}</strong>" if label else ""
-    words += f"<span>{html.escape(text)}</span>" if text else ""
-    caption = f"<figcaption>{words}</figcaption>" if words else ""
-    return f'<figure class="sound">{caption}<audio controls preload="none" aria-label="{label or "sound"}" src="{source}"></audio></figure>'
-
-
 def _plain(value) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def figure_svg(axes, stem: str, alt: str, caption: str = "") -> str:
+    """A matplotlib figure (of these axes) as a <figure> whose SVG lies in the page; the figure is closed."""
+    import io
+
+    import matplotlib.pyplot as plt
+
+    buffer = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": stem, "svg.fonttype": "path"}):
+        axes.figure.savefig(
+            buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+        )
+    plt.close(axes.figure)
+    words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="figure"><div class="card" tabindex="0">{inline_svg(buffer.getvalue(), stem, alt)}</div>{words}</figure>'
 
 
 def provenance_html(record: dict) -> str:

@@ -1,12 +1,13 @@
 """The first and the last cell of every notebook: which study, which artifacts, which page."""
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aacstudy import plots, provenance, stages
+from aacstudy import batch, plots, provenance, stages
 from aacstudy.artifacts import Artifact
 from aacstudy.page import Page
 from aacstudy.scoring.store import Losses
@@ -41,6 +42,15 @@ class Session:
     def losses(self, variant: str) -> list[Losses]:
         """The loss matrices of all seeds of a variant."""
         return [Losses.read(path / "losses.zarr") for path in self.each("losses", variant)]
+
+    def found(self) -> dict[str, float]:
+        """The numbers that the study's other notebooks left behind when they last ran in a batch; none before that."""
+        numbers: dict[str, float] = {}
+        for name in self.study.notebooks:
+            page = batch.report_folder(self.study) / "pages" / f"{name}.json"
+            if name != self.name and page.exists():
+                numbers |= json.loads(page.read_text(encoding="utf-8"))["results"]
+        return numbers
 
     def end(self) -> None:
         """Show where the page's numbers come from and, in a batch, write its record."""

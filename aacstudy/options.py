@@ -6,19 +6,22 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 
 from dataclasses import dataclass
 
+CORPORA = ("soundscapes", "folder", "clotho", "audiocaps")
+WORDINGS = ("usual", "rare")
 FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
 SCHEDULES = ("cosine", "one_cycle")
+ENCODERS = ("convnext", "cnn14")
 SELECTIONS = ("validation_loss", "cider_d", "fense")
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """Where clips and captions come from: ``soundscapes`` (made here) or ``folder`` (your own)."""
+    """Where clips and captions come from: ``soundscapes`` (made here), ``folder`` (your own), or a published corpus."""
 
     name: str = "soundscapes"
-    root: str = ""  # folder: where captions.csv and the audio lie
+    root: str = ""  # all but soundscapes: the folder that holds captions.csv, CLOTHO_v2.1 or AUDIOCAPS
     seed: int = 2308
     sample_rate: int = 16000  # soundscapes only: what they are made at
     seconds: float = 6.0
@@ -28,14 +31,20 @@ class CorpusOptions:
     tagging_train: int = 3000
     tagging_test: int = 600
     tagging_seconds: float = 2.0
+    pairs: int = 100  # pairs of sounds, each a clip in both orders and at once: what order alone changes
     captions_per_clip: int = 5
+    events: tuple[str, ...] = ()  # kinds of sound, by their names in soundscapes/events.py; none given are all
+    wording: str = "usual"  # rare turns the frequencies of paraphrases round: other words for the same
     snr_low: float = 0.0  # dB, events over background noise
     snr_high: float = 18.0
+    decode: bool = False  # clotho, audiocaps: read every sample when the corpus is indexed, not headers alone
 
     def __post_init__(self):
-        if self.name not in ("soundscapes", "folder"):
-            raise ValueError(f"name must be soundscapes or folder, got {self.name!r}")
-        _at_least(self, 0, "seed")
+        if self.name not in CORPORA:
+            raise ValueError(f"name must be one of {CORPORA}, got {self.name!r}")
+        if self.wording not in WORDINGS:
+            raise ValueError(f"wording must be one of {WORDINGS}, got {self.wording!r}")
+        _at_least(self, 0, "seed", "pairs")
         _at_least(
             self, 1, "train", "validation", "test", "tagging_train", "tagging_test", "captions_per_clip"
         )
@@ -69,15 +78,29 @@ class FrontendOptions:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """Sizes of the ConvNeXt body; the defaults are ConvNeXt-Tiny, as in arXiv 2306.00830."""
+    """Sizes of the encoder; the defaults are ConvNeXt-Tiny, as in arXiv 2306.00830.
+
+    Kind ``cnn14`` (arXiv 1912.10211) reads ``dims`` alone, the channels of its blocks, and they must be given: the
+    published network has (64, 128, 256, 512, 1024, 2048).
+    """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)  # blocks per stage, 1 to 4 stages
     dims: tuple[int, ...] = (96, 192, 384, 768)  # channels per stage
     kernel: int = 7  # depthwise kernel, odd
     layer_scale: float = 1e-6  # initial value; a small network learns faster from 0.1
     drop_path: float = 0.0  # stochastic depth, training only
+    kind: str = "convnext"
+    weights: str = ""  # published weights, by name or file, instead of training here
 
     def __post_init__(self):
+        if self.kind not in ENCODERS:
+            raise ValueError(f"kind must be one of {ENCODERS}, got {self.kind!r}")
+        if self.kind == "cnn14":
+            if self.dims == EncoderOptions.dims:
+                raise ValueError("kind cnn14 needs dims, the channels of its blocks; published are 64 to 2048")
+            if not 2 <= len(self.dims) <= 6 or min(self.dims) < 1:
+                raise ValueError(f"dims must be the channels of 2 to 6 blocks of cnn14, got {self.dims}")
+            return
         if len(self.depths) != len(self.dims) or not 1 <= len(self.depths) <= 4:
             raise ValueError(
                 f"depths and dims must both list the same 1 to 4 stages, got {self.depths} and {self.dims}"
@@ -156,8 +179,11 @@ class TrainingOptions:
     validate_every: int = 1  # epochs from one captioning of the validation clips to the next, for cider_d and fense
     precision: str = "float32"  # bfloat16: products of the training step alone, by autocast
     compile: bool = False  # the captioner by torch.compile: pays on a GPU, over hundreds of steps
+    weights: str = ""  # a published captioner, dcase2024, conette or a file, instead of training here
+    task: str = ""  # of conette: the corpus whose captions it shall score and write, as clotho
+    finetune_encoder: float = 0.0  # learning rate of the encoder, as a share of the captioner's; 0 keeps it frozen
     shuffle_frames: bool = False  # frames lose their order in time: is order heard at all?
-    clips: int = 0  # training clips, drawn by the seed; 0 takes all
+    clip_share: float = 1.0  # share of the training clips that stays, drawn by the seed
     captions_per_clip: int = 0  # a training clip's first captions; 0 takes all
     order_captions: float = 1.0  # share of the training captions of kind "sequence" that stays, drawn by the seed
 
@@ -167,13 +193,16 @@ class TrainingOptions:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         _at_least(self, 1, "epochs", "batch", "validate_every")
         _at_least(self, 0, "captions_per_epoch", "weight_decay", "mixup_alpha", "mask_stripes")
-        _at_least(self, 0, "clips", "captions_per_clip")
+        _at_least(self, 0, "finetune_encoder")
+        _at_least(self, 0, "captions_per_clip")
         _positive(self, "learning_rate", "clip_norm")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         for name in ("mask_share", "order_captions"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.clip_share <= 1:
+            raise ValueError(f"clip_share must be in (0, 1], got {self.clip_share}")
 
 
 @dataclass(frozen=True)
@@ -205,6 +234,7 @@ class ScoringOptions:
     bands: int = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
     dtype: str = "float32"  # bfloat16 is about twice as fast and ranks alike
     memory: str = "2GB"  # what scoring may hold beside the model and the result; sets the size of its blocks
+    label_smoothing: float = 0.0  # of the ranking loss; the paper ranks without
     matrix: str = ""  # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
 
     def __post_init__(self):
@@ -214,6 +244,8 @@ class ScoringOptions:
             raise ValueError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
         if self.bands < 1:
             raise ValueError(f"bands must be at least 1, got {self.bands}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
 
 @dataclass(frozen=True)
@@ -224,12 +256,13 @@ class RetrievalOptions:
     bank_clips: int = 300  # of them, drawn by a seed; 0 takes all
     bank_captions: int = 1000  # the same for captions, which normalise audios
     tune_on: str = "validation"  # split that chooses alpha, beta, tau and k
+    tune_clips: int = 200  # of them, drawn by a seed, with all their captions; 0 takes all
 
     def __post_init__(self):
         for name in ("bank", "tune_on"):
             if getattr(self, name) not in ("train", "validation"):
                 raise ValueError(f"{name} must be train or validation, got {getattr(self, name)!r}")
-        _at_least(self, 0, "bank_clips", "bank_captions")
+        _at_least(self, 0, "bank_clips", "bank_captions", "tune_clips")
 
 
 @dataclass(frozen=True)
@@ -238,16 +271,18 @@ class BeforeAfterOptions:
 
     variants: tuple[str, ...] = ()  # pages of studies/ablations, beside the study's own captioner
     other_clips: int = 20  # clips whose audio gives the blind control
+    permutations: int = 3  # drawn orders of a clip's frames, for the control that hears what, but not when
 
     def __post_init__(self):
-        _at_least(self, 1, "other_clips")
+        _at_least(self, 1, "other_clips", "permutations")
 
 
 @dataclass(frozen=True)
 class AblationOptions:
     """What notebook 08 compares with the study itself."""
 
-    pages: tuple[str, ...] = ()  # of studies/ablations: each changes some parameters of the study
+    pages: tuple[str, ...] = ()  # of studies/ablations: each changes some parameters of the study, not its corpus
+    elsewhere: tuple[str, ...] = ()  # pages that change the corpus: captioners are scored on each other's
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 from IPython.display import HTML, display
 
-from .markup import inline_svg, markdown_to_html, player, provenance_html, table_html
+from .markup import inline_svg, markdown_to_html, provenance_html
+from .players import player
+from .tables import COLUMNS, VERDICTS, scorecard_html, table_html
 
 REPORT_FOLDER = "AACSTUDY_REPORT"  # environment variable, set by report.execute only
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+EVIDENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.html(#[a-z0-9-]+)?")
+THUMBNAIL = 640  # pixels of width: twice that of a card of the index
 
 
 class Page:
@@ -53,7 +57,7 @@ class Page:
         """Show a matplotlib figure (or the figure of these axes or this seaborn grid) and close it.
 
         In a batch run it is also saved as `figures/<notebook>-<name>.svg` and `.pdf`, byte for byte the same
-        from run to run. ValueError where `alt`, the description for those who cannot see it, is empty.
+        from run to run; the first figure also as a small `.webp` for the index. ValueError where `alt`, the description for those who cannot see it, is empty.
         """
         import matplotlib.pyplot as plt
 
@@ -67,18 +71,22 @@ class Page:
             figure.savefig(svg, format="svg", bbox_inches="tight", metadata=nothing)
             nothing = dict.fromkeys(["CreationDate", "Creator", "Producer"])
             figure.savefig(pdf, format="pdf", bbox_inches="tight", metadata=nothing)
+        if self.folder and not self.record["figures"]:
+            write_whole(self.folder / "figures" / f"{stem}.webp", _thumbnail(figure))
         plt.close(figure)
         links = self._keep(
             "figures", name, {"svg": svg.getvalue(), "pdf": pdf.getvalue()}, caption=caption, alt=alt
         )
         picture = inline_svg(svg.getvalue().decode("utf-8"), stem, alt)
         caption = f"<figcaption>{html.escape(caption)}{links}</figcaption>"
-        display(HTML(f'<figure class="figure"><div class="card">{picture}</div>{caption}</figure>'))
+        display(
+            HTML(f'<figure class="figure"><div class="card" tabindex="0">{picture}</div>{caption}</figure>')
+        )
 
     def table(
         self, dataframe, name: str, caption: str, formats: dict[str, str | Callable] | None = None
     ) -> None:
-        """Show a data frame, its first 200 rows, as an HTML table with every text escaped.
+        """Show a data frame as an HTML table with every text escaped: 20 rows, up to 200 when unfolded.
 
         `formats` maps a column to a format string ("{:.1%}") or a function. In a batch run the whole frame is
         also saved, in full precision, as `tables/<notebook>-<name>.csv`.
@@ -98,10 +106,28 @@ class Page:
             caption=caption,
             rows=len(frame),
         )
-        display(HTML(table_html(frame, html.escape(caption) + links, formats or {})))
+        display(HTML(table_html(frame, caption, formats or {}, links)))
+
+    def scorecard(self, rows: Iterable[dict]) -> None:
+        """Show claims with their verdicts; in a batch run also keep them: the index shows them on top.
+
+        Each row has the keys id, claim, measured, n, interval, verdict and evidence: texts as a reader should see
+        them, None or "" where there is none; n is a number. verdict is one of `tables.VERDICTS`; evidence is a page
+        of the report, with or without an anchor ("05_retrieval.html#ties"). ValueError where it is otherwise.
+        """
+        rows = [_checked_claim(self.notebook, dict(row)) for row in rows]
+        if not rows:
+            raise ValueError(f"{self.notebook}: the scorecard has no row")
+        if self.folder and "scorecard" in self.record:
+            raise ValueError(f"{self.notebook}: the scorecard was already given")
+        self.record["scorecard"] = rows
+        display(HTML(scorecard_html(rows)))
 
     def audio(self, path_or_array, sample_rate: int | None = None, label: str = "") -> None:
-        """Show a player for a file or for samples `[time]` or `[time, channel]` in -1…1; the sound is in the page."""
+        """Show a player for a file or for samples `[time]` or `[time, channel]` in -1…1, under its spectrogram.
+
+        The sound is in the page: 6 s take about 50 kB.
+        """
         display(HTML(player(path_or_array, sample_rate, label)))
 
     def listen(self, items: Iterable[tuple]) -> None:
@@ -175,10 +201,35 @@ def write_whole(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
+def _thumbnail(figure) -> bytes:
+    """A small WebP picture of a figure, for the index."""
+    from PIL import Image
+
+    buffer, picture = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", dpi=THUMBNAIL / figure.get_size_inches()[0])
+    Image.open(buffer).convert("RGB").save(picture, format="WEBP", quality=80)
+    return picture.getvalue()
+
+
 def _checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a file name; use letters, digits, '.', '_' and '-'")
     return name
+
+
+def _checked_claim(notebook: str, row: dict) -> dict:
+    """A row of a scorecard as plain JSON types."""
+    where = f"{notebook}: claim {row.get('id', row)!r}"
+    if set(row) != set(COLUMNS):
+        raise ValueError(f"{where} has the keys {sorted(row)}; it must have {', '.join(COLUMNS)}")
+    if row["verdict"] not in VERDICTS:
+        raise ValueError(f"{where} has verdict {row['verdict']!r}; it must be one of {', '.join(VERDICTS)}")
+    if row["evidence"] and not EVIDENCE.fullmatch(row["evidence"]):
+        raise ValueError(
+            f"{where} has evidence {row['evidence']!r}; it must be a page, such as 05_retrieval.html#ties"
+        )
+    n = None if row["n"] is None else int(row["n"])
+    return {key: str(row[key] or "") for key in COLUMNS} | {"n": n}
 
 
 def _box(kind: str, markdown: str) -> str:

@@ -11,13 +11,30 @@ from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
-COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE}
+COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "pmi": GREEN}
 NAMES = {
     "raw": "raw",
     "min_max": "min-max",
     "z": "z-score",
+    "pmi": "PMI",
+    "pmi_silence": "PMI, silence",
+    "pmi_noise": "PMI, noise",
+    "pmi_mean_frame": "PMI, mean frame",
+    "pmi_trigram": "PMI, trigram",
+    "raw_sum": "raw, sum",
+    "centre_sum": "centre, sum",
+    "shift_min": "minus minimum",
+    "divide_range": "over range",
+    "csls": "CSLS",
+    "qb_norm": "QB-Norm",
     "base": "as published",
     "positions": "sinusoidal frame positions",
+    "learned": "learned frame positions",
+    "shuffled": "sinusoidal, trained on shuffled frames",
+    "shallow": "sinusoidal, one decoder layer",
+    "deep": "sinusoidal, four decoder layers",
+    "few_orders": "sinusoidal, a quarter of the order captions",
+    "no_orders": "sinusoidal, no true order captions",
 }
 
 
@@ -188,26 +205,160 @@ def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
     """Points with intervals: ``row``, ``what`` (accuracy or a control), ``value``, ``low``, ``high`` in 0…1."""
     marks = {
         "accuracy": ("o", BLUE),
+        "shuffled frames": ("v", ORANGE),
         "blind": ("s", GREY),
-        "trigram": ("^", GREEN),
         "null audio": ("D", PINK),
+        "trigram": ("^", GREEN),
+        "majority": ("x", "black"),
     }
+    kinds = _points(table, marks, ax)
+    ax.axvline(50, color="black", ls=":", lw=1)
+    ax.set(xlabel="items whose true caption costs less (%)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=min(3, kinds), fontsize=9)
+    return ax
+
+
+def pair_scores(table: pd.DataFrame, chance: dict[str, float], ax: Axes) -> Axes:
+    """Points with intervals: ``row``, ``what`` (text, audio, group, matching), ``value`` … in 0…1; chance as dotted lines."""
+    marks = {"text": ("o", BLUE), "audio": ("s", ORANGE), "group": ("D", GREEN), "matching": ("^", GREY)}
+    kinds = _points(table, marks, ax)
+    for level in sorted(set(chance.values())):
+        ax.axvline(100 * level, color="black", ls=":", lw=1)
+    ax.set(xlabel="pairs told apart (%)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=kinds, fontsize=9)
+    return ax
+
+
+def faults(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Points with intervals: ``row`` (a fault), ``what`` (whose captions), ``value``, ``low``, ``high`` in 0…1."""
+    looks = (("o", BLUE), ("x", "black"), ("s", GREY), ("D", ORANGE))
+    kinds = _points(table, dict(zip(dict.fromkeys(table["what"]), looks)), ax)
+    ax.set(xlabel="captions (%)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.16), ncol=min(2, kinds), fontsize=9)
+    return ax
+
+
+def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) -> int:
+    """A line of the axes for each ``row``, and on it a point with its interval for each ``what``; returns how many."""
     rows = list(dict.fromkeys(table["row"]))
     kinds = [kind for kind in marks if kind in set(table["what"])]
-    for offset, kind in enumerate(kinds):
+    for place, kind in enumerate(kinds):
         part = table[table["what"] == kind]
-        y = [len(rows) - 1 - rows.index(row) + 0.24 - 0.16 * offset for row in part["row"]]
+        offset = 0.3 - 0.6 * place / max(1, len(kinds) - 1)
+        y = [len(rows) - 1 - rows.index(row) + offset for row in part["row"]]
         error = 100 * np.stack([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
         marker, colour = marks[kind]
         ax.errorbar(
             100 * part["value"], y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind
         )
-    ax.axvline(50, color="black", ls=":", lw=1)
+    ax.set(yticks=range(len(rows)), yticklabels=rows[::-1], xlim=(0, 100))
+    return len(kinds)
+
+
+def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
+    """One dot per item at its score, best first; the first ``best`` stand out and bear their ranks."""
+    heights = np.random.default_rng(0).uniform(-0.35, 0.35, len(scores))  # so that dots do not hide each other
+    heights[:best] = np.linspace(0.3, -0.3, best) if best > 1 else 0.0
+    ax.scatter(scores[best:], heights[best:], s=14, color=GREY, alpha=0.5, lw=0)
+    ax.scatter(scores[:best], heights[:best], s=34, color=ORANGE, lw=0)
+    for rank, (score, height) in enumerate(zip(scores[:best], heights[:best]), start=1):
+        ax.annotate(str(rank), (score, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+    ax.set(xlabel=xlabel, yticks=[], ylim=(-0.5, 0.5))
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def normalisers(table: pd.DataFrame, ax: Axes, chance: float) -> Axes:
+    """hit@1 (%) of each ``method`` with interval (``hit@1``, ``hit@1 low``, ``hit@1 high``) by ``mark``, best on top."""
+    marks = {"transductive": ("o", ORANGE), "online": ("s", BLUE)}
+    order = list(table.groupby("method")["hit@1"].max().sort_values().index)
+    for offset, (mark, (shape, colour)) in zip((0.14, -0.14), marks.items()):
+        rows = table[table["mark"] == mark]
+        y = np.array([order.index(method) for method in rows["method"]]) + offset
+        error = 100 * np.stack([rows["hit@1"] - rows["hit@1 low"], rows["hit@1 high"] - rows["hit@1"]])
+        ax.errorbar(
+            100 * rows["hit@1"], y, xerr=error.clip(0), fmt=shape, color=colour, ms=4, lw=1.2, label=mark
+        )
+    ax.axvline(100 * chance, color="black", ls=":", lw=1)
+    ax.set(yticks=range(len(order)), yticklabels=[name(method) for method in order], xlabel="hit@1 (%)")
+    ax.legend(loc="lower right", fontsize=9)
+    return ax
+
+
+def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) -> Axes:
+    """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: the same with the test pool itself."""
+    styles = zip((BLUE, ORANGE, GREEN, PINK, GREY), ("-", "--", "-.", (0, (5, 1)), (0, (1, 1))))
+    for (method, rows), (colour, line) in zip(table.groupby("method", sort=False), styles):
+        ax.plot(rows["audios"], 100 * rows["value"], color=colour, ls=line, marker="o", ms=3, label=name(method))
+        ax.fill_between(
+            rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0
+        )
+        if method in transductive:
+            ax.axhline(100 * transductive[method], color=colour, ls=":", lw=1)
+    sizes = sorted(set(table["audios"]))
+    ax.set(xscale="log", xlabel="audios in the bank", ylabel="hit@1 (%)", ylim=(0, None))
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.legend(loc="lower right", fontsize=9)
+    return ax
+
+
+def loss_map(loss: np.ndarray, ax: Axes) -> Axes:
+    """Losses [audios, captions] as an image, captions sorted by their mean, audios by theirs."""
+    ordered = loss[np.argsort(loss.mean(axis=1))][:, np.argsort(loss.mean(axis=0))]
+    low, high = np.quantile(loss, [0.01, 0.99])
+    image = ax.imshow(ordered, aspect="auto", cmap="cividis", vmin=low, vmax=high, rasterized=True)
+    ax.figure.colorbar(image, ax=ax, label="loss (nats per token)")
+    ax.set(xlabel="captions, sorted by their mean loss", ylabel="audios, sorted by theirs")
+    return ax
+
+
+def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Words of captions, one caption a line, each on a field as dark as its ``mean`` loss over audios (nats)."""
+    captions = list(dict.fromkeys(table["caption"]))
+    deepest = max(float(table["mean"].max()), 1e-9)
+    for row in table.itertuples():
+        y, shade = len(captions) - 1 - captions.index(row.caption), row.mean / deepest
+        ax.barh(y, 0.96, left=row.position, height=0.8, color=plt.get_cmap("Blues")(0.7 * shade))
+        ax.text(row.position + 0.48, y + 0.14, row.word, ha="center", va="center", fontsize=8, clip_on=True)
+        ax.text(row.position + 0.48, y - 0.2, f"{row.mean:.1f}", ha="center", va="center", fontsize=7)
     ax.set(
-        yticks=range(len(rows)),
-        yticklabels=rows[::-1],
-        xlabel="items whose true caption costs less (%)",
-        xlim=(0, 100),
+        xlabel="position in the caption (tokens)",
+        ylabel="captions, the greatest hub on top",
+        xlim=(0, table["position"].max() + 1),
+        yticks=[],
     )
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=len(kinds), fontsize=9)
+    return ax
+
+
+def differences(table: pd.DataFrame, ax: Axes, title: str) -> Axes:
+    """Paired differences to the study itself (``variant``, ``difference``, ``difference low``, ``difference high``) from 0."""
+    y = np.arange(len(table))[::-1]
+    value, low, high = (table[f"difference{end}"].to_numpy(float) for end in ("", " low", " high"))
+    sure = (low > 0) | (high < 0)
+    ax.axvline(0, color="black", ls=":", lw=1)
+    for mask, colour, marker in ((sure, BLUE, "o"), (~sure, GREY, "s")):
+        if mask.any():
+            spread = [value[mask] - low[mask], high[mask] - value[mask]]
+            ax.errorbar(value[mask], y[mask], xerr=spread, fmt=marker, color=colour, ms=5, capsize=2, lw=1.5)
+    ax.set_yticks(y, [name(variant) for variant in table["variant"]])
+    ax.set(xlabel="difference to the study itself", title=title)
+    return ax
+
+
+def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Audio-to-text hit@1 by raw and min-max losses of each captioner on each corpus (rows of ablation.transfer_table)."""
+    rows = list(dict.fromkeys(zip(table["captioner"], table["corpus"])))
+    for offset, normaliser, marker in ((0.12, "raw", "s"), (-0.12, "min_max", "o")):
+        found = table[table["what"] == f"a2t.{normaliser}.hit@1"].set_index(["captioner", "corpus"]).loc[rows]
+        value, low, high = (100 * found[end].to_numpy(float) for end in ("value", "low", "high"))
+        y = np.arange(len(rows))[::-1] + offset
+        ax.errorbar(
+            value, y, xerr=[value - low, high - value], fmt=marker, color=COLOURS[normaliser], ms=6, capsize=2,
+            label=name(normaliser),
+        )  # fmt: skip
+    labels = [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in rows]
+    ax.set_yticks(np.arange(len(rows))[::-1], labels)
+    ax.set(xlabel="audio-to-text hit@1 (%)", ylim=(-0.6, len(rows) - 0.4))
+    ax.legend(loc="best", fontsize=9)
     return ax

@@ -1,9 +1,8 @@
 """Models that hear nothing: what a caption costs by its words alone."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 from aacstudy.corpus.text import BOS, EOS
 
@@ -25,22 +24,32 @@ class NGram:
             for position in range(order - 1, len(padded)):
                 for n in range(order):
                     self.counts[n][tuple(padded[position - n : position])][padded[position]] += 1
+        # A history's words are summed once, not for every word that is asked for.
+        self._totals = [{h: seen.total() for h, seen in table.items()} for table in self.counts]
 
     def probability(self, word: int, history: tuple[int, ...]) -> float:
         """p(word | history); only the last ``order`` − 1 ids of the history matter."""
         p = 1.0 / self.vocabulary_size
         for n in range(min(self.order - 1, len(history)) + 1):
-            seen = self.counts[n].get(history[len(history) - n :])
+            last = history[len(history) - n :]
+            seen = self.counts[n].get(last)
             if seen:
-                p = (seen[word] + len(seen) * p) / (seen.total() + len(seen))
+                p = (seen.get(word, 0) + len(seen) * p) / (self._totals[n][last] + len(seen))
         return p
 
-    def nll(self, ids: Sequence[int]) -> float:
-        """Negative log-likelihood (natural log) of a caption's words and EOS; ids start with BOS and end with EOS."""
-        if ids[0] != BOS or ids[-1] != EOS:
+    def token_nll(self, ids: Sequence[int]) -> list[float]:
+        """Negative log-likelihood (natural log) of each of a caption's words and EOS.
+
+        The first id, BOS or a task's token in its place, is not looked at; the last must be EOS.
+        """
+        if len(ids) < 2 or ids[-1] != EOS:
             raise ValueError("a caption's ids start with BOS and end with EOS")
         padded = [BOS] * (self.order - 1) + list(ids[1:])
-        return -sum(
-            float(np.log(self.probability(padded[i], tuple(padded[i - self.order + 1 : i]))))
+        return [
+            -math.log(self.probability(padded[i], tuple(padded[i - self.order + 1 : i])))
             for i in range(self.order - 1, len(padded))
-        )
+        ]
+
+    def nll(self, ids: Sequence[int]) -> float:
+        """The sum of ``token_nll``."""
+        return math.fsum(self.token_nll(ids))

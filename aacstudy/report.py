@@ -2,34 +2,28 @@
 
 import base64
 import json
+import os
 import re
-import warnings
 from pathlib import Path
+from urllib.parse import quote
 
-import jinja2
 import nbformat
 
+from . import citation, document, streams
 from .execution import NotebookError, check_parameters, execute
 from .markup import inline_markdown, markdown_to_html
 from .page import write_whole
 from .provenance import private
+from .tables import scorecard_html
 
 __all__ = ["NotebookError", "check_parameters", "execute", "gather_results", "index", "to_html"]
 
-TEMPLATES = Path(__file__).parent / "templates"
 QUESTION = (
     "Train an audio captioner, then ask how far its own cross-entropy also works as an audio-text search engine, "
     "where it is biased, and whether it hears order."
 )
-PAGE_BYTES = 5_000_000
-# what makes a browser ask another host; links (<a href>) only do so when followed
-REMOTE = re.compile(
-    r"<(?:script|link|img|iframe|audio|video|source|embed|object|image|use)\b[^>]*?"
-    r"\b(?:src|href|data|srcset)\s*=\s*[\"']?\s*(?:https?:)?//[^\"'\s>]+",
-    re.IGNORECASE,
-)
-STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>|\bstyle=\"([^\"]*)\"", re.IGNORECASE | re.DOTALL)
-REMOTE_STYLE = re.compile(r"@import\b[^;]*|url\(\s*[\"']?(?:https?:)?//[^)]*", re.IGNORECASE)
+# a first sentence: up to a full stop, question or exclamation mark before a capital
+SENTENCE = re.compile(r"(.+?[.!?][*_”\"]*)\s+(?=[*_“\"]*[A-Z])", re.DOTALL)
 
 
 def to_html(notebook: Path, html: Path, study_name: str, pages: list[tuple[str, str]]) -> None:
@@ -43,28 +37,34 @@ def to_html(notebook: Path, html: Path, study_name: str, pages: list[tuple[str, 
     notebook, html = Path(notebook), Path(html)
     node = nbformat.read(notebook, as_version=4)
     title, answer = _take_title(node) or notebook.stem, _take_answer(node)
+    streams.settle(node)
     headings: list[tuple[int, str, str]] = []
     exporter = HTMLExporter(
         template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
+        extra_template_basedirs=[str(document.TEMPLATES)],
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
+    for filter in (streams.progress, streams.messages):
+        exporter.register_filter(filter.__name__, filter)
     exporter.register_filter("markdown2html", lambda text: markdown_to_html(text, headings, raw_html=True))
     body, _ = exporter.from_notebook_node(node)
     names = [name for name, _ in pages]
     here = names.index(html.name) if html.name in names else None
-    text = _templates().get_template("page.html.j2").render(
+    document.write(
+        html, "page.html.j2",
         study_name=study_name,
         title=inline_markdown(title),
         plain_title=re.sub(r"[*`$]", "", title),
         answer=answer,
         body=body,
         headings=[heading for heading in headings if heading[0] in (2, 3)],
+        here=html.name,
+        pages=[(name, inline_markdown(question)) for name, question in pages],
         previous=pages[here - 1] if here else None,
         following=pages[here + 1] if here is not None and here + 1 < len(pages) else None,
+        notebook=quote(Path(os.path.relpath(notebook, html.parent)).as_posix()),
     )  # fmt: skip
-    _publish(html, text)
 
 
 def _take_title(node) -> str | None:
@@ -86,20 +86,6 @@ def _take_answer(node) -> str:
                 cell.outputs.remove(output)
                 return output.data["text/html"]
     return ""
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write a page whole, after making sure that a browser asks no other host for any part of it."""
-    styles = " ".join(first or second for first, second in STYLE.findall(text))
-    if remote := REMOTE.search(text) or REMOTE_STYLE.search(styles):
-        raise ValueError(f"{path.name} would load {remote[0][:200]!r}; a report must not need the network")
-    content = text.encode("utf-8")
-    if len(content) > PAGE_BYTES:
-        warnings.warn(
-            f"{path.name} has {len(content) / 1e6:.1f} MB, more than 5; show fewer or rasterised figures, or less audio",
-            stacklevel=3,
-        )
-    write_whole(path, content)
 
 
 def gather_results(folder: Path) -> dict[str, float]:
@@ -128,6 +114,7 @@ def index(
     study: dict,
     notebooks: list[tuple[str, str]],
     headlines: list[tuple[str, str, str, str]] = (),
+    cff: Path | None = None,
 ) -> Path:
     """Build `index.html` from `pages/*.json` and `results.json`; a notebook without a record is 'not run yet'.
 
@@ -135,11 +122,13 @@ def index(
     `notebooks`: (name, question) in order; the page of `name` is `<name>.html`.
     `headlines`: (label, key, kind, note); shown are `<key>.mean` (or `<key>` itself), its 95 % interval `<key>.low`
     to `<key>.high` and `<key>.n`. kind "percent" takes fractions in 0…1, "number" anything.
+    `cff`: a CITATION.cff that says how to cite. Claims that a page recorded as its scorecard stand on top.
     """
     folder = Path(folder)
     records = _records(folder)
     path = folder / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    claims = [row for record in records.values() for row in record.get("scorecard", ())]
     provenances = [record["provenance"] for record in records.values() if record["provenance"]]
 
     def distinct(field: str) -> str:
@@ -155,15 +144,16 @@ def index(
         "computing time": duration(_computing_seconds(provenances)),
         "notebooks run": f"{sum(name in records for name, _ in notebooks)} of {len(notebooks)}",
     }
-    text = _templates().get_template("index.html.j2").render(
+    return document.write(
+        folder / "index.html", "index.html.j2",
         question=QUESTION,
+        scorecard=scorecard_html(claims) if claims else "",
+        citation=citation.bibtex(cff) if cff else "",
         study={"name": study["name"], "description": study.get("description"), "parameters": private(study.get("parameters", {}))},
         facts={label: fact for label, fact in facts.items() if fact},
         headlines=[_headline(results, *headline) for headline in headlines],
         cards=[_card(folder, name, title, records.get(name)) for name, title in notebooks],
     )  # fmt: skip
-    _publish(folder / "index.html", text)
-    return folder / "index.html"
 
 
 def _computing_seconds(provenances: list[dict]) -> float:
@@ -209,26 +199,26 @@ def _headline(results: dict, label: str, key: str, kind: str, note: str = "") ->
 
 
 def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
-    """One notebook of the index: question, answer, first figure as a data URI, time."""
+    """One notebook of the index: question, the first sentence of its answer, a small picture as a data URI, time."""
     card = {"file": f"{name}.html", "title": inline_markdown(title), "run": record is not None}
     if record is None:
         return card
     seconds = (record["provenance"] or {}).get("seconds")
     card |= {
-        "answer": markdown_to_html(record["answer"]),
+        "answer": inline_markdown(first_sentence(record["answer"])),
         "time": duration(seconds) if seconds is not None else None,
         "picture": None,
     }
-    if record["figures"] and (folder / record["figures"][0]["file"]).exists():
-        picture = (folder / record["figures"][0]["file"]).read_bytes()
-        uri = "data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii")
+    thumbnail = (folder / record["figures"][0]["file"]).with_suffix(".webp") if record["figures"] else None
+    if thumbnail and thumbnail.exists():
+        uri = "data:image/webp;base64," + base64.b64encode(thumbnail.read_bytes()).decode("ascii")
         card |= {"picture": uri, "alt": record["figures"][0]["alt"]}
     return card
 
 
-def _templates() -> jinja2.Environment:
-    """Jinja with autoescape; only what `markup` and nbconvert made is marked safe, in the templates."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+def first_sentence(answer: str) -> str:
+    """The first sentence of an answer in markdown; the whole first paragraph where a mark would stay open."""
+    paragraph = answer.strip().split("\n\n")[0]
+    match = SENTENCE.match(paragraph)
+    whole = match and all(match[1].count(mark) % 2 == 0 for mark in ("**", "`", "$"))
+    return match[1] if whole else paragraph

@@ -10,23 +10,22 @@ from tqdm import tqdm
 
 from aacstudy import frames as frame_files
 from aacstudy.corpus import Corpus
-from aacstudy.corpus.text import Vocabulary
 from aacstudy.generation import beam_search, forbidden_repeats
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner
 from aacstudy.options import DecodingOptions
-from aacstudy.perturb import before_after_items, other_clips
-from aacstudy.priors import NGram
+from aacstudy.perturb.controls import majority, trigram_losses
+from aacstudy.perturb.items import other_clips, perturbations, scene_pairs
 from aacstudy.scoring.engine import Engine, nll_pairs
 from aacstudy.scoring.store import write_band
 from aacstudy.training.captioning import pad_frames
 
 
 def _load(corpus: Path, frames: Path, captioner: Path, split: str, device: torch.device):
-    network, words, _ = load_captioner(captioner)
+    network, vocabulary, _ = load_captioner(captioner)
     part = Corpus.load(corpus).split(split)
     by_clip = frame_files.load(frames)
-    return part, [by_clip[clip] for clip in part.clips["clip"]], network.to(device), Vocabulary(tuple(words))
+    return part, [by_clip[clip] for clip in part.clips["clip"]], network.to(device), vocabulary
 
 
 def score_band(
@@ -40,6 +39,7 @@ def score_band(
     device: torch.device,
     dtype: str = "float32",
     memory: str = "2GB",
+    label_smoothing: float = 0.0,
 ) -> None:
     """Score one band of a split's audios on all of its captions and write it to ``result`` (see scoring/store.py).
 
@@ -47,7 +47,7 @@ def score_band(
     """
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
     captions = [vocabulary.encode(text) for text in part.captions["text"]]
-    engine = Engine(network, captions, dtype, memory)
+    engine = Engine(network, captions, dtype, memory, label_smoothing)
     rows = np.array_split(np.arange(len(clips)), of)[band]
     nll = engine.nll([clips[row] for row in rows], lambda audios: tqdm(audios, desc="scoring", unit="audio"))
     write_band(result, nll, engine.tokens)
@@ -58,11 +58,12 @@ def caption_split(
 ) -> pd.DataFrame:
     """Captions by beam search: ``clip``, ``rank`` (1 is the choice), ``caption``, ``score`` (mean log-probability)."""
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
-    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats).to(device)
+    free = load_captioner(captioner)[2].get("may_repeat") if options.forbid_repeats == "content" else None
+    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats, free).to(device)
     rows = []
     for i in tqdm(range(0, len(clips), 64), desc="captioning", unit="batch"):
         padded, padding = pad_frames(clips[i : i + 64])
-        found = beam_search(network, padded.to(device), _to(padding, device), options, forbidden)
+        found = beam_search(network, padded.to(device), _to(padding, device), options, forbidden, vocabulary.bos)
         for clip, hypotheses in zip(part.clips["clip"][i : i + 64], found):
             for rank, hypothesis in enumerate(hypotheses, start=1):
                 text = vocabulary.decode(hypothesis.tokens)
@@ -71,41 +72,93 @@ def caption_split(
 
 
 def score_before_after(
-    corpus: Path, frames: Path, captioner: Path, split: str, n_others: int, device: torch.device
-) -> pd.DataFrame:
-    """Before-After items with the losses (nats per token) of the caption and of its swap.
+    corpus: Path,
+    frames: Path,
+    captioner: Path,
+    training: Path,
+    split: str,
+    n_others: int,
+    permutations: int,
+    device: torch.device,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Perturbed captions of a split with the losses (nats per token) of the true text and of the false one.
 
-    Columns beside the item's: ``own_text``, ``own_swap`` on its own audio; ``other_text``, ``other_swap`` the mean
-    over other clips' audio (the blind control: same captioner, nothing to hear); ``null_text``, ``null_swap`` on the
-    mean frame of the split; ``ngram_text``, ``ngram_swap`` of a trigram model of the training captions.
+    Columns beside the item's (see perturb/items.py): ``own_text``, ``own_swap`` on its own audio; ``other_text``,
+    ``other_swap`` the mean over other clips' audio (the blind control: same captioner, nothing to hear); ``shuffled_text``,
+    ``shuffled_swap`` the mean over drawn orders of the own frames; ``null_text``, ``null_swap`` on the mean frame of
+    the split. Where ``training``, the corpus that the captioner learnt from, has a training split: ``ngram_text``,
+    ``ngram_swap`` of a trigram model of its captions, and ``majority``, the share right of a rule of one bit. The
+    second table counts the captions that gave no item, by reason.
     """
     part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
-    if "swap" not in part.captions or (items := before_after_items(part.captions)).empty:
-        raise ValueError(f"split {split!r} has no caption with a before/after swap")
+    table, left_out = perturbations(part.captions)
+    if table.empty:
+        raise ValueError(f"split {split!r} has no caption of two words or more")
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
-    own = np.array([rows[clip] for clip in items["clip"]])
-    others = other_clips(own, len(clips), n_others, seed=0)  # [items, others]
-    training = Corpus.load(corpus).split("train").captions["text"]
-    ngram = NGram([vocabulary.encode(text) for text in training], len(vocabulary))
-    table = items.copy()
+    own = np.array([rows[clip] for clip in table["clip"]])
+    listened = _listened(own, len(clips), n_others, permutations)
+    heard = clips + _permuted(clips, permutations)
+    learnt = Corpus.load(training)
+    learnt = learnt.split("train").captions if "train" in set(learnt.clips["split"]) else learnt.captions[:0]
     for side in ("text", "swap"):
-        captions = [vocabulary.encode(text) for text in items[side]]
-        table[f"own_{side}"], table[f"other_{side}"] = _own_and_other(network, clips, captions, own, others)
+        captions = [vocabulary.encode(text) for text in table[side]]
+        loss = _pairs(network, heard, captions, listened)  # [items, 1 + others + permutations]
+        table[f"own_{side}"] = loss[:, 0]
+        table[f"other_{side}"] = loss[:, 1:-permutations].mean(axis=1)
+        table[f"shuffled_{side}"] = loss[:, -permutations:].mean(axis=1)
         table[f"null_{side}"] = _null(network, clips, captions)
-        table[f"ngram_{side}"] = [ngram.nll(ids) / (len(ids) - 1) for ids in captions]
+        if len(learnt):
+            table[f"ngram_{side}"] = trigram_losses(list(learnt["text"]), list(table[side]))
+    if len(learnt):
+        table["majority"] = majority(table, perturbations(learnt)[0], list(learnt["text"]))
+    return table, left_out
+
+
+def score_pairs(
+    corpus: Path, frames: Path, captioner: Path, split: str, permutations: int, device: torch.device
+) -> pd.DataFrame:
+    """Pairs of captions and clips of the same two sounds (see perturb/items.py) with the losses of all four cells.
+
+    ``own_aa``: caption a on clip a, in nats per token; ``own_ab``: caption a on clip b; ``own_ba``, ``own_bb``.
+    ``shuffled_aa`` … are the means over drawn orders of the clips' frames.
+    """
+    part, clips, network, vocabulary = _load(corpus, frames, captioner, split, device)
+    table = scene_pairs(part.captions)
+    rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
+    heard = clips + _permuted(clips, permutations)
+    for text in ("a", "b"):
+        captions = [vocabulary.encode(caption) for caption in table[f"text_{text}"]]
+        for clip in ("a", "b"):
+            on = np.array([rows[name] for name in table[f"clip_{clip}"]])
+            loss = _pairs(network, heard, captions, _listened(on, len(clips), 0, permutations))
+            table[f"own_{text}{clip}"] = loss[:, 0]
+            table[f"shuffled_{text}{clip}"] = loss[:, 1:].mean(axis=1)
     return table
 
 
-def _own_and_other(
-    network: Captioner, clips: list[Tensor], captions: list[list[int]], own: np.ndarray, others: np.ndarray
-):
-    tokens = np.array([len(ids) - 1 for ids in captions])
-    audio = np.concatenate([own[:, None], others], axis=1)  # [items, 1 + others]
-    caption = np.broadcast_to(np.arange(len(own))[:, None], audio.shape)
+def _listened(own: np.ndarray, n_clips: int, n_others: int, permutations: int) -> np.ndarray:
+    """Which audio each item is scored on [items, 1 + others + permutations]: its own, others, its own in drawn orders."""
+    drawn = own[:, None] + n_clips * np.arange(1, permutations + 1)
+    others = other_clips(own, n_clips, n_others, seed=0)
+    return np.concatenate([own[:, None], others, drawn], axis=1)
+
+
+def _permuted(clips: list[Tensor], permutations: int) -> list[Tensor]:
+    """Every clip with its frames in a drawn order, then every clip in another, and so on."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        clip[torch.randperm(len(clip), generator=generator)] for _ in range(permutations) for clip in clips
+    ]
+
+
+def _pairs(
+    network: Captioner, clips: list[Tensor], captions: list[list[int]], audio: np.ndarray
+) -> np.ndarray:
+    """Losses per token of each caption on the clips [captions, k] that ``audio`` lists for it."""
+    caption = np.broadcast_to(np.arange(len(audio))[:, None], audio.shape)
     progress = lambda audios: tqdm(audios, desc="before/after", unit="audio")  # noqa: E731
     sums = nll_pairs(network, clips, captions, audio.ravel(), caption.ravel(), progress).reshape(audio.shape)
-    loss = sums / tokens[:, None]
-    return loss[:, 0], loss[:, 1:].mean(axis=1)
+    return sums / np.array([len(ids) - 1 for ids in captions])[:, None]
 
 
 def _null(network: Captioner, clips: list[Tensor], captions: list[list[int]]) -> np.ndarray:

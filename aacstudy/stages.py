@@ -4,34 +4,58 @@ A builder imports what it uses inside its body: planning a study then loads no t
 covers exactly the code that makes it (see artifacts.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 
 from aacstudy.artifacts import Artifact
-from aacstudy.study import Study
+from aacstudy.study import BASE, Study
+
+Maker = Callable[[Study, str, int], Artifact]
+
+
+def _shared(make: Maker) -> Maker:
+    """Give the study's own artifact where a variant changes nothing of it, so that it is not made under two names."""
+
+    @wraps(make)
+    def shared(study: Study, variant: str, seed: int) -> Artifact:
+        made, own = make(study, variant, seed), make(study, BASE, seed)
+        return own if made.key == own.key else made
+
+    return shared
 
 
 def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     if options.name == "soundscapes":
-        parameters = {name: value for name, value in asdict(options).items() if name != "root"}
+        parameters = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
         return Artifact("corpus", "soundscapes", parameters, (), _build_soundscapes)
-    if options.name == "folder":
-        from aacstudy.corpus.folder import fingerprint
+    from aacstudy.corpus import audiocaps, clotho, folder
 
-        parameters = {"root": str(Path(options.root).resolve()), "content": fingerprint(options.root)}
-        return Artifact("corpus", "folder", parameters, (), _build_folder)
-    raise ValueError(f"corpus.name is {options.name!r}; it must be soundscapes or folder")
+    reader, build = {
+        "folder": (folder, _build_folder),
+        "clotho": (clotho, _build_clotho),
+        "audiocaps": (audiocaps, _build_audiocaps),
+    }[options.name]
+    content = reader.fingerprint(options.root)
+    parameters = {"root": str(Path(options.root).resolve()), "content": content}
+    if options.name != "folder":  # few files: they are always decoded
+        parameters["decode"] = options.decode
+    return Artifact("corpus", options.name, parameters, (), build)
 
 
 def encoder(study: Study) -> Artifact:
-    """The trained tagging encoder, its history and its scores on held-out clips."""
+    """The tagging encoder: trained, with its history and its scores on held-out clips, or of published weights."""
     if study.captioner_from:
         return encoder(Study.load(study.captioner_from))
+    kind = study.encoder.kind
+    if study.encoder.weights:
+        parameters = {name: asdict(getattr(study, name)) for name in ("frontend", "encoder")}
+        return Artifact("encoder", kind, parameters | _weights(study.encoder.weights), (), _build_published)
     parameters = {name: asdict(getattr(study, name)) for name in ("frontend", "encoder", "tagging")}
-    return Artifact("encoder", "convnext", parameters, (corpus(study),), _build_encoder)
+    return Artifact("encoder", kind, parameters, (corpus(study),), _build_encoder)
 
 
 def frames(study: Study) -> Artifact:
@@ -39,33 +63,63 @@ def frames(study: Study) -> Artifact:
     return Artifact("frames", study.corpus.name, {}, (corpus(study), encoder(study)), _build_frames)
 
 
+@_shared
 def captioner(study: Study, variant: str, seed: int) -> Artifact:
-    """A trained captioner of a variant of the study, and its history."""
+    """A trained captioner of a variant of the study, and its history; with its encoder, where that learned too."""
     if study.captioner_from:
         return captioner(Study.load(study.captioner_from), variant, seed)
     study = study.varied(variant)
-    parameters = {
-        "decoder": asdict(study.decoder),
-        "training": asdict(study.training),
-        "seed": seed,
-    }
-    return Artifact(
-        "captioner", f"{variant}-{seed}", parameters, (corpus(study), frames(study)), _build_captioner
-    )
+    if study.training.weights:
+        parameters = {"heads": study.decoder.heads, "task": study.training.task} | _weights(study.training.weights)
+        inputs = (corpus(study), frames(study))
+        return Artifact("captioner", "published", parameters, inputs, _build_published_captioner)
+    parameters = {"decoder": asdict(study.decoder), "training": asdict(study.training), "seed": seed}
+    inputs, build = (corpus(study), frames(study)), _build_captioner
+    if study.training.finetune_encoder:
+        inputs, build = (corpus(study), frames(study), encoder(study)), _build_finetuned
+    return Artifact("captioner", f"{variant}-{seed}", parameters, inputs, build)
+
+
+def _weights(name: str) -> dict[str, str]:
+    """The file of published weights; its size and time tell, at no cost, that it may have changed."""
+    from aacstudy.download import find_weights
+
+    path = find_weights(name).resolve()
+    about = path.stat()
+    return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
+
+
+def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Artifact]:
+    """A corpus, its frames by a captioner's encoder, and the captioner.
+
+    Variant ``a@b`` is the captioner of variant a on the corpus of variant b.
+    """
+    trained, _, scored = variant.partition("@")
+    speaker, data = captioner(study, trained, seed), corpus(study.varied(scored or trained))
+    model = (Study.load(study.captioner_from) if study.captioner_from else study).varied(trained)
+    label, listener = study.varied(scored or trained).corpus.name, encoder(model)
+    if model.training.finetune_encoder:
+        label, listener = f"{variant}-{seed}", speaker
+    return data, Artifact("frames", label, {}, (data, listener), _build_frames), speaker
+
+
+def _scoring(study: Study, variant: str) -> Study:
+    """The study whose options say how a variant is scored: of ``a@b``, b."""
+    trained, _, scored = variant.partition("@")
+    return study.varied(scored or trained)
 
 
 def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
     """The rows of the loss matrix in ``scoring.bands`` parts: independent jobs, and all that a kill can lose is one."""
-    study = study.varied(variant)
-    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
-    of = study.scoring.bands
+    options, inputs = _scoring(study, variant).scoring, heard(study, variant, seed)
+    of = options.bands
     # Memory sets the blocks, and blocks the last bits: the same key promises the same bytes.
-    numerics = {"dtype": study.scoring.dtype, "memory": study.scoring.memory}
+    numerics = {name: getattr(options, name) for name in ("dtype", "memory", "label_smoothing")}
     return tuple(
         Artifact(
             "bands",
             f"{variant}-{seed}-{band + 1}of{of}",
-            {"split": study.scoring.split, "band": band, "of": of} | numerics,
+            {"split": options.split, "band": band, "of": of} | numerics,
             inputs,
             _build_band,
         )
@@ -73,37 +127,66 @@ def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
     )
 
 
+@_shared
 def losses(study: Study, variant: str, seed: int) -> Artifact:
     """The audio × caption loss matrix of the scored split: joined from its bands, or another system's."""
-    study = study.varied(variant)
-    if study.scoring.matrix:
+    scored = _scoring(study, variant)
+    if scored.scoring.matrix:
         from aacstudy.scoring.given import fingerprint
 
-        file = Path(study.scoring.matrix.format(seed=seed)).resolve()
-        parameters = {"split": study.scoring.split, "matrix": str(file), "content": fingerprint(file)}
-        return Artifact("losses", f"given-{seed}", parameters, (corpus(study),), _build_given)
-    parameters = {"split": study.scoring.split}
-    inputs = (corpus(study), *bands(study, variant, seed))
-    return Artifact("losses", f"{variant}-{seed}", parameters, inputs, _build_losses)
+        file = Path(scored.scoring.matrix.format(seed=seed)).resolve()
+        parameters = {"split": scored.scoring.split, "matrix": str(file), "content": fingerprint(file)}
+        return Artifact("losses", f"given-{seed}", parameters, (corpus(scored),), _build_given)
+    inputs = (corpus(scored), *bands(study, variant, seed))
+    return Artifact("losses", f"{variant}-{seed}", {"split": scored.scoring.split}, inputs, _build_losses)
 
 
+@_shared
 def captions(study: Study, variant: str, seed: int) -> Artifact:
     """Generated captions of the scored split, all hypotheses of the beam."""
-    study = study.varied(variant)
-    parameters = asdict(study.decoding) | {"split": study.scoring.split}
-    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
-    return Artifact("captions", f"{variant}-{seed}", parameters, inputs, _build_captions)
+    scored = _scoring(study, variant)
+    parameters = asdict(scored.decoding) | {"split": scored.scoring.split}
+    return Artifact("captions", f"{variant}-{seed}", parameters, heard(study, variant, seed), _build_captions)
 
 
+@_shared
 def before_after(study: Study, variant: str, seed: int) -> Artifact:
-    """Losses of Before-After items and their swaps, on their own and on other clips' audio, and blind."""
-    study = study.varied(variant)
-    parameters = {"other_clips": study.before_after.other_clips, "split": study.scoring.split}
-    inputs = (corpus(study), frames(study), captioner(study, variant, seed))
+    """Losses of perturbed captions beside the true ones, and of pairs of scenes, with all their controls."""
+    scored = _scoring(study, variant)
+    options = scored.before_after
+    parameters = {
+        "split": scored.scoring.split,
+        "other_clips": options.other_clips,
+        "permutations": options.permutations,
+        "pairs": scored.corpus.pairs if scored.corpus.name == "soundscapes" else 0,
+    }
+    inputs = heard(study, variant, seed)
     return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _build_before_after)
 
 
-PER_CAPTIONER = {"captioner": captioner, "losses": losses, "captions": captions, "before_after": before_after}
+@_shared
+def bank(study: Study, variant: str, seed: int) -> Artifact:
+    """Losses beside the scored matrix: the banks and the tuning pool of retrieval's normalisations, null audio, trigrams.
+
+    They come from the corpus that the captioner was trained on, which need not be the one that is scored.
+    """
+    scored = _scoring(study, variant)
+    data, clips, speaker = heard(study, variant, seed)
+    numerics = {name: getattr(scored.scoring, name) for name in ("dtype", "memory", "label_smoothing")}
+    parameters = {"split": scored.scoring.split, "retrieval": asdict(scored.retrieval), **numerics}
+    teacher = Study.load(study.captioner_from) if study.captioner_from else study
+    learnt = heard(teacher, variant.partition("@")[0], seed)[:2]
+    inputs = (data, clips, clips.inputs[1], speaker, *learnt)
+    return Artifact("bank", f"{variant}-{seed}", parameters, inputs, _build_bank)
+
+
+PER_CAPTIONER = {
+    "captioner": captioner,
+    "losses": losses,
+    "bank": bank,
+    "captions": captions,
+    "before_after": before_after,
+}
 
 # What the notebooks read; the workflow makes it before they run.
 NEEDED = {
@@ -111,26 +194,46 @@ NEEDED = {
     "02_encoder": ("encoder",),
     "03_training": ("captioner",),
     "04_captioning": ("captions",),
-    "05_retrieval": ("losses",),
-    "06_bias": ("losses",),
+    "05_retrieval": ("losses", "bank"),
+    "06_bias": ("losses", "bank"),
     "07_before_after": ("before_after", "losses"),
+    "08_ablations": ("encoder", "losses", "captions"),
+    "09_scorecard": (),
 }
 
 
 def needed(study: Study, notebook: str) -> list[Artifact]:
     """The artifacts that a notebook reads, those of all seeds and variants included."""
-    found = [corpus(study)]
+    found = [corpus(study)] if NEEDED[notebook] else []
     for stage in NEEDED[notebook]:
-        if stage in PER_CAPTIONER:
-            variants = (
-                study.variants if notebook in ("03_training", "07_before_after") else study.variants[:1]
-            )
+        if stage == "bank" and study.scoring.matrix:
+            continue  # another system's matrix: nothing here can score more for it
+        if stage == "encoder":
+            found += [encoder(study.varied(variant)) for variant in _variants(study, notebook, stage)]
+        elif stage in PER_CAPTIONER:
+            make = PER_CAPTIONER[stage]
             found += [
-                PER_CAPTIONER[stage](study, variant, seed) for variant in variants for seed in study.seeds
+                make(study, variant, seed)
+                for variant in _variants(study, notebook, stage)
+                for seed in study.seeds
             ]
-        elif stage != "corpus":
-            found.append(encoder(study))
-    return found
+    return list({(one.stage, one.key): one for one in found}.values())
+
+
+def _variants(study: Study, notebook: str, stage: str) -> tuple[str, ...]:
+    """The variants of which a notebook reads a stage."""
+    if notebook == "08_ablations":
+        variants = (BASE, *study.ablations.pages)
+        return variants if stage != "losses" else (*variants, *elsewhere(study))
+    if notebook == "07_before_after" and stage == "losses":
+        return study.variants[:2]  # it asks whether retrieval shows what its first variant changes
+    return study.variants if notebook in ("03_training", "07_before_after") else (BASE,)
+
+
+def elsewhere(study: Study) -> tuple[str, ...]:
+    """Captioners on each other's corpora, as variants ``a@b``: for each page, its own, and both across."""
+    pages = study.ablations.elsewhere
+    return tuple(name for page in pages for name in (page, f"{BASE}@{page}", f"{page}@{BASE}"))
 
 
 def everything(study: Study) -> Iterator[Artifact]:
@@ -154,7 +257,19 @@ def _build_soundscapes(artifact: Artifact, folder: Path, cores: int) -> None:
 def _build_folder(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.corpus.folder import build
 
-    build(folder, artifact.parameters["root"])
+    build(folder, artifact.parameters["root"], workers=cores)
+
+
+def _build_clotho(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.corpus.clotho import build
+
+    build(folder, artifact.parameters["root"], artifact.parameters["decode"], cores)
+
+
+def _build_audiocaps(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.corpus.audiocaps import build
+
+    build(folder, artifact.parameters["root"], artifact.parameters["decode"], cores)
 
 
 def _build_encoder(artifact: Artifact, folder: Path, cores: int) -> None:
@@ -164,22 +279,43 @@ def _build_encoder(artifact: Artifact, folder: Path, cores: int) -> None:
     train_on_corpus(artifact.inputs[0].path, artifact.parameters, folder, use())
 
 
+def _build_published(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.models.checkpoint import save_encoder
+    from aacstudy.models.published.encoders import class_names, published_encoder
+    from aacstudy.options import EncoderOptions, FrontendOptions
+
+    path = Path(artifact.parameters["file"])
+    frontend = FrontendOptions(**artifact.parameters["frontend"])
+    network = published_encoder(path, frontend, EncoderOptions(**artifact.parameters["encoder"]))
+    labels = path.with_name("class_labels_indices.csv")
+    names = class_names(network.classes, labels if labels.is_file() else None)
+    save_encoder(folder / "encoder.safetensors", network, names, {"source": path.name})
+
+
+def _build_published_captioner(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.models.checkpoint import save_captioner
+    from aacstudy.models.published.captioners import import_captioner
+    from aacstudy.training.captioning import write_about
+
+    path, heads, task = (artifact.parameters[name] for name in ("file", "heads", "task"))
+    captioner, vocabulary, extra = import_captioner(Path(path), heads, task)
+    save_captioner(folder / "captioner.safetensors", captioner, vocabulary, extra)
+    write_about(folder, captioner, len(vocabulary))
+
+
 def _build_frames(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.corpus import Corpus
     from aacstudy.device import use
-    from aacstudy.frames import encode, save
+    from aacstudy.frames import encode_all
     from aacstudy.models.checkpoint import load_encoder
 
     device = use()
     corpus = Corpus.load(artifact.inputs[0].path)
-    captioned = set(corpus.captions["clip"])
-    clips = [clip for clip in corpus.clips["clip"] if clip in captioned]
+    captioned = corpus.clips["clip"].isin(set(corpus.captions["clip"]))
+    clips = list(corpus.clips["clip"][captioned])
+    paths = [path for path, wanted in zip(corpus.paths(), captioned) if wanted]
     network, _ = load_encoder(artifact.inputs[1].path / "encoder.safetensors")
-    save(
-        folder / "frames.safetensors",
-        clips,
-        encode(network.to(device), [corpus.path(clip) for clip in clips]),
-    )
+    encode_all(network.to(device), clips, paths, folder / "frames.safetensors", cores)
 
 
 def _build_captioner(artifact: Artifact, folder: Path, cores: int) -> None:
@@ -188,6 +324,14 @@ def _build_captioner(artifact: Artifact, folder: Path, cores: int) -> None:
 
     corpus, frames = (one.path for one in artifact.inputs)
     train_on_corpus(corpus, frames / "frames.safetensors", artifact.parameters, folder, use())
+
+
+def _build_finetuned(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.device import use
+    from aacstudy.training.finetuning import train_on_corpus
+
+    corpus, _, encoder = (one.path for one in artifact.inputs)
+    train_on_corpus(corpus, encoder / "encoder.safetensors", artifact.parameters, folder, use())
 
 
 def _build_band(artifact: Artifact, folder: Path, cores: int) -> None:
@@ -228,6 +372,21 @@ def _build_given(artifact: Artifact, folder: Path, cores: int) -> None:
     matrix.write(folder / "losses.zarr")
 
 
+def _build_bank(artifact: Artifact, folder: Path, cores: int) -> None:
+    from aacstudy.bank import Source, score
+    from aacstudy.device import use
+    from aacstudy.options import RetrievalOptions
+
+    corpus, frames, encoder, captioner, *trained = (one.path for one in artifact.inputs)
+    parameters = dict(artifact.parameters)
+    options = RetrievalOptions(**parameters.pop("retrieval"))
+    scored, source = (Source(one, other / "frames.safetensors") for one, other in ((corpus, frames), trained))
+    files = encoder / "encoder.safetensors", captioner / "captioner.safetensors"
+    score(
+        scored, source, *files, options=options, result=folder / "bank.npz", device=use(), **parameters
+    )
+
+
 def _build_captions(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.device import use
     from aacstudy.options import DecodingOptions
@@ -245,15 +404,17 @@ def _build_captions(artifact: Artifact, folder: Path, cores: int) -> None:
 
 def _build_before_after(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.device import use
-    from aacstudy.splits import score_before_after
+    from aacstudy.splits import score_before_after, score_pairs
 
     corpus, frames, captioner = (one.path for one in artifact.inputs)
-    table = score_before_after(
-        corpus,
-        frames / "frames.safetensors",
-        captioner / "captioner.safetensors",
-        artifact.parameters["split"],
-        artifact.parameters["other_clips"],
-        use(),
+    files = corpus, frames / "frames.safetensors", captioner / "captioner.safetensors"
+    learnt_from = artifact.inputs[2].inputs[0].path if artifact.inputs[2].inputs else corpus
+    chosen = artifact.parameters
+    table, left_out = score_before_after(
+        *files, learnt_from, chosen["split"], chosen["other_clips"], chosen["permutations"], use()
     )
     table.to_csv(folder / "before_after.csv", index=False)
+    left_out.to_csv(folder / "left_out.csv", index=False)
+    if chosen["pairs"]:
+        pairs = score_pairs(*files, "pairs", chosen["permutations"], use())
+        pairs.to_csv(folder / "pairs.csv", index=False)

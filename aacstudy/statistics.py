@@ -30,6 +30,12 @@ class Interval(NamedTuple):
         return f"{value} % [{low}, {high}] (n = {self.n} {self.unit})"
 
 
+    def points(self, digits: int = 1) -> str:
+        """Write a difference of shares as percentage points: `+3.1 points [+1.0, +5.2]`."""
+        value, low, high = (f"{100 * number:+.{digits}f}" for number in self[:3])
+        return f"{value} points [{low}, {high}]"
+
+
 class Difference(NamedTuple):
     """A paired difference: its interval and the two-sided sign-flip p-value."""
 
@@ -76,19 +82,67 @@ def bootstrap_over_seeds(
     Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    by_row, code, n_clusters = _check(values.T, clusters)
-    sums, sizes = _cluster_sums(by_row, code, n_clusters)  # [clusters, seeds], [clusters]
-    n_seeds = len(values)
+    return bootstrap_table(values[None], clusters, resamples, seed, confidence)[0]
+
+
+def bootstrap_table(
+    values, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> list[Interval]:
+    """`bootstrap_over_seeds` of many metrics at once, all on the same draws.
+
+    values `[metrics, seeds, n]`, clusters `[n]`. One interval per metric, each as if it were alone.
+    """
+    values = np.asarray(values, dtype=float)
+    n_metrics, n_seeds = values.shape[:2]
+    by_row, code, n_clusters = _check(values.reshape(-1, values.shape[2]).T, clusters)
+    sums, sizes = _cluster_sums(by_row, code, n_clusters)  # [clusters, metrics * seeds], [clusters]
     rng = np.random.default_rng(seed)
     draws = []
     for weights in _weights(rng, n_clusters, resamples):
-        per_seed = (weights @ sums) / (weights @ sizes)[:, None]  # [resamples, seeds]
+        means = (weights @ sums) / (weights @ sizes)[:, None]
         # One seed gets weight 1 in every resample: only the audios vary.
+        (seed_weights,) = _weights(rng, n_seeds, len(weights))
+        draws.append(np.einsum("rms,rs->rm", means.reshape(-1, n_metrics, n_seeds), seed_weights) / n_seeds)
+    low, high = np.quantile(np.concatenate(draws), _tails(confidence), axis=0)  # [metrics] each
+    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
+    points = values.mean(axis=(1, 2))
+    return [Interval(float(p), float(a), float(b), n_clusters, unit) for p, a, b in zip(points, low, high)]
+
+
+def bootstrap_of_sums(
+    sums, value, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> Interval:
+    """Percentile interval of a corpus value that is not a mean: it is computed from sums over audios, as BLEU is.
+
+    sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns `[m]`. The point is
+    the mean over seeds; seeds and audios are resampled crossed, with the draws of `bootstrap_over_seeds`.
+    """
+    sums = np.asarray(sums, dtype=float)
+    if sums.ndim != 3 or 0 in sums.shape or not np.isfinite(sums).all():
+        raise ValueError(f"sums has shape {sums.shape}, expected [seeds, audios, k] of finite numbers")
+    n_seeds, n = sums.shape[:2]
+    rng = np.random.default_rng(seed)
+    draws = []
+    for weights in _weights(rng, n, resamples):
+        per_seed = np.stack([np.asarray(value(weights @ one), dtype=float) for one in sums], axis=1)
         (seed_weights,) = _weights(rng, n_seeds, len(weights))
         draws.append((per_seed * seed_weights).sum(axis=1) / n_seeds)
     low, high = np.quantile(np.concatenate(draws), _tails(confidence))
+    point = np.mean([np.asarray(value(one.sum(axis=0, keepdims=True)), dtype=float)[0] for one in sums])
     unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
-    return Interval(float(values.mean()), float(low), float(high), n_clusters, unit)
+    return Interval(float(point), float(low), float(high), n, unit)
+
+
+def resampled_sums(rows, clusters, resamples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sums over all rows, and over each bootstrap sample of whole clusters, for statistics that are made of sums.
+
+    rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
+    """
+    rows, code, n_clusters = _check(np.asarray(rows, dtype=float), clusters)
+    sums, _ = _cluster_sums(rows, code, n_clusters)  # [clusters, k]
+    rng = np.random.default_rng(seed)
+    draws = [weights @ sums for weights in _weights(rng, n_clusters, resamples)]
+    return rows.sum(axis=0), np.concatenate(draws), n_clusters
 
 
 def paired_difference(
@@ -101,21 +155,37 @@ def paired_difference(
     counts as one of them, so the smallest possible is 1 / (permutations + 1). Its null is about audios, given these
     seeds. Raises ValueError for unequal shapes.
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    a, b = (np.atleast_2d(np.asarray(one, dtype=float)) for one in (a, b))
     if a.shape != b.shape:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}: the rows and seeds must be paired")
-    difference = np.atleast_2d(a - b)
-    interval = bootstrap_over_seeds(difference, clusters, resamples, seed, confidence)
-    rows, code, n_clusters = _check(difference.mean(axis=0), clusters)
-    sums = np.bincount(code, rows, n_clusters)  # [clusters]
+    return difference_table((a - b)[None], clusters, resamples, seed, confidence, permutations)[0]
+
+
+def difference_table(
+    differences,
+    clusters,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    permutations: int = 10_000,
+) -> list[Difference]:
+    """`paired_difference` of many comparisons at once, all on the same draws and sign flips.
+
+    differences `[comparisons, seeds, n]`, already a − b; clusters `[n]`.
+    """
+    differences = np.asarray(differences, dtype=float)
+    intervals = bootstrap_table(differences, clusters, resamples, seed, confidence)
+    rows, code, n_clusters = _check(differences.mean(axis=1).T, clusters)  # [n, comparisons]
+    sums, _ = _cluster_sums(rows, code, n_clusters)  # [clusters, comparisons]
     # Sums in another order round differently: an equal permutation must count as equal.
-    limit = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    limit = np.abs(sums.sum(axis=0)) - 1e-12 * np.abs(sums).sum(axis=0)
     rng = np.random.default_rng([seed, 1])
-    extreme = 0
+    extreme = np.zeros(len(differences), dtype=int)
     for start in range(0, permutations, _BLOCK):
         signs = 2.0 * rng.integers(0, 2, (min(_BLOCK, permutations - start), n_clusters)) - 1
-        extreme += int(np.count_nonzero(np.abs(signs @ sums) >= limit))
-    return Difference(interval, (1 + extreme) / (1 + permutations))
+        extreme += np.count_nonzero(np.abs(signs @ sums) >= limit, axis=0)
+    p_values = (1 + extreme) / (1 + permutations)
+    return [Difference(interval, float(p)) for interval, p in zip(intervals, p_values)]
 
 
 def holm(pvalues) -> np.ndarray:

@@ -35,7 +35,10 @@ NOTEBOOKS = (
     "05_retrieval",
     "06_bias",
     "07_before_after",
+    "08_ablations",
+    "09_scorecard",
 )
+DEFAULT_NOTEBOOKS = tuple(name for name in NOTEBOOKS if name != "08_ablations")  # which takes its time
 
 
 BASE = "base"  # the variant of a study that is the study itself
@@ -55,7 +58,7 @@ class Study:
     description: str = ""
     extends: str = ""
     captioner_from: str = ""  # a study whose trained encoder and captioner are used instead of training here
-    notebooks: tuple[str, ...] = NOTEBOOKS
+    notebooks: tuple[str, ...] = DEFAULT_NOTEBOOKS
     seeds: tuple[int, ...] = (1234, 1235, 1236)
     corpus: CorpusOptions = field(default_factory=CorpusOptions)
     frontend: FrontendOptions = field(default_factory=FrontendOptions)
@@ -120,6 +123,7 @@ class Study:
         for section, names in (
             ("before_after.variants", study.before_after.variants),
             ("ablations.pages", study.ablations.pages),
+            ("ablations.elsewhere", study.ablations.elsewhere),
         ):
             for name in names:
                 _exists(f"ablations/{name}", f"{source}: {section}")
@@ -158,6 +162,11 @@ def _varied(study: Study, variant: str, folder: Path) -> Study:
     return Study._build(
         _merge(study.parameters(), changes), f"{_shown(path, None, None)}, on study {study.study}"
     )
+
+
+def data_folder() -> Path:
+    """Where downloaded data sets, weights and metric files are kept: ``$AACSTUDY_DATA`` or ``data/`` of the project."""
+    return Path(os.environ.get("AACSTUDY_DATA") or root() / "data").resolve()
 
 
 def available() -> list[str]:

@@ -1,7 +1,7 @@
 """Run every benchmark, print the tables and write benchmarks/results.json. Ratios travel better than times.
 
-Competitors take turns within one run and the best of their rounds counts, so that other work on the machine hurts all
-alike. With one thread (the default) time is processor time, which other work hardly touches; with more, wall time.
+Competitors take turns within one run and the best of their rounds counts. With one thread (the default) time is
+processor time, which other work hardly touches; with more, wall time.
 """
 
 import argparse
@@ -9,47 +9,20 @@ import json
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from aacstudy.generation import beam_search
-from aacstudy.models.captioner import Captioner, token_nll
-from aacstudy.models.encoder import TaggingEncoder
-from aacstudy.options import DecoderOptions, DecodingOptions, EncoderOptions, FrontendOptions
+from aacstudy.models.captioner import Captioner
+from aacstudy.options import DecoderOptions
 from aacstudy.scoring.engine import Engine
-from benchmarks import corpora
+from benchmarks import corpora, metrics, precision, retrieval, stages
+from benchmarks.clock import interleaved, now
+from benchmarks.corpora import CASES
 from benchmarks.yardsticks import nll_published, nll_tuned
 
 RESULTS = Path(__file__).with_name("results.json")
-DEMO = DecoderOptions(d_model=96, layers=2, heads=4, d_ff=256)
-PAPER = DecoderOptions()
-SHARING = {"follow": 3.0}  # a grammar's captions share most of their beginnings
-CASES = {  # options, frame width, captions, how many, clips of the published loop's batch
-    "demo": (DEMO, 128, replace(corpora.CLOTHO, frames=19, words=400, **SHARING), 1000, 64),
-    "paper, AudioCaps, 31 frames": (PAPER, 768, corpora.AUDIOCAPS, 4560, 64),
-    "paper, Clotho, 94 frames": (PAPER, 768, corpora.CLOTHO, 5225, 64),
-}
-
-
-def now() -> float:
-    """Seconds: processor time of one thread, wall time of several."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def interleaved(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Shortest seconds of each run, the runs taking turns."""
-    best = dict.fromkeys(runs, np.inf)
-    for _ in range(rounds):
-        for name, run in runs.items():
-            started = now()
-            run()
-            best[name] = min(best[name], now() - started)
-    return best
 
 
 def flops(options: DecoderOptions, engine: Engine, frames: int) -> float:
@@ -145,42 +118,14 @@ def growth() -> list[dict]:
     return rows
 
 
-def others() -> dict:
-    """Clips, steps and captions per second of encoder, training and generation, at demo and paper size."""
-    result = {}
-    demo = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)
-    small = EncoderOptions(depths=(1, 1, 2), dims=(32, 64, 128), kernel=5)
-    for name, frontend, options, seconds in (
-        ("demo", demo, small, 6),
-        ("paper", FrontendOptions(), EncoderOptions(), 10),
-    ):
-        encoder = TaggingEncoder(frontend, options, 10).eval()
-        waveform = torch.randn(2, seconds * frontend.sample_rate)
-        with torch.inference_mode():
-            best = interleaved({"encoder": lambda e=encoder, w=waveform: e.frames(w)}, 2)["encoder"]
-        result[f"encoder, {name}"] = {"clips_per_second": 2 / best, "seconds_of_audio_per_clip": seconds}
-    for name in ("demo", "paper, AudioCaps, 31 frames"):
-        options, width, shape, _, _ = CASES[name]
-        captioner = Captioner(width, shape.words, options)
-        frames, tokens = torch.randn(32, shape.frames, width), torch.randint(4, shape.words, (32, 14))
-        optimiser = torch.optim.AdamW(captioner.parameters())
-
-        def step(captioner=captioner, frames=frames, tokens=tokens, optimiser=optimiser):
-            optimiser.zero_grad()
-            token_nll(captioner.train()(frames, None, tokens[:, :-1]), tokens[:, 1:]).mean().backward()
-            optimiser.step()
-
-        def caption(captioner=captioner, frames=frames):
-            beam_search(captioner.eval(), frames[:8], None, DecodingOptions(), None)
-
-        best = interleaved({"training": step, "generation": caption}, 2)
-        result[f"training, {name}"] = {"pairs_per_second": 32 / best["training"]}
-        result[f"generation, {name}"] = {"clips_per_second": 8 / best["generation"]}
-    for name, row in result.items():
-        print(
-            f"{name:44s} " + ", ".join(f"{key.replace('_', ' ')} {value:.1f}" for key, value in row.items())
-        )
-    return result
+PARTS = {
+    "scoring": lambda rounds: {name: scoring(name, rounds) for name in CASES},
+    "growth": lambda rounds: growth(),
+    "stages": stages.run,
+    "retrieval": lambda rounds: retrieval.run(),
+    "metrics": lambda rounds: metrics.run(),
+    "precision": lambda rounds: precision.run(),
+}
 
 
 def main() -> None:
@@ -188,21 +133,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="the others keep their numbers"
+    )
     parser.add_argument("--growth", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.growth:
         print(json.dumps(growth_of(*arguments.growth)))
         return
-    results = {
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "threads": arguments.threads,
         "clock": "processor time" if arguments.threads == 1 else "wall time",
-        "scoring": {name: scoring(name, arguments.rounds) for name in CASES},
-        "growth": growth(),
-        "others": others(),
     }
+    for part in arguments.parts:
+        results[part] = PARTS[part](arguments.rounds)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(f"written: {RESULTS}")
 

@@ -1,10 +1,11 @@
 """Caption sets with the lengths and the shared beginnings of the published test sets; random words otherwise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from aacstudy.corpus.text import BOS, EOS, UNK
+from aacstudy.options import DecoderOptions
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class Shape:
 # 35 500 of 54 946 and 47 225 of 64 354 tokens remain when prefixes are shared: 65 % and 73 %
 AUDIOCAPS = Shape(912, 4560, 31, 4400, 12.05, 0.45, 42, 1.65)
 CLOTHO = Shape(1045, 5225, 94, 4400, 12.32, 0.2, 21, 1.45)
+
+DEMO = DecoderOptions(d_model=96, layers=2, heads=4, d_ff=256)
+PAPER = DecoderOptions()
+SHARING = {"follow": 3.0}  # a grammar's captions share most of their beginnings
+CASES = {  # options, frame width, captions, how many, clips of the published loop's batch
+    "demo": (DEMO, 128, replace(CLOTHO, frames=19, words=400, **SHARING), 1000, 64),
+    "paper, AudioCaps, 31 frames": (PAPER, 768, AUDIOCAPS, 4560, 64),
+    "paper, Clotho, 94 frames": (PAPER, 768, CLOTHO, 5225, 64),
+}
 
 
 def captions(shape: Shape, count: int | None = None, seed: int = 0) -> list[list[int]]:

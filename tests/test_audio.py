@@ -1,10 +1,14 @@
 """Audio files in: every format to the same mono samples, every defect to an error that says what to do."""
 
+import shlex
+import threading
+import time
+
 import numpy as np
 import pytest
 import soundfile
 
-from aacstudy.corpus.audio import LONGEST, SHORTEST, AudioError, inspect, read, resample
+from aacstudy.corpus.audio import LONGEST, SHORTEST, AudioError, ahead, examine, inspect, read, resample
 
 
 def tone(seconds: float = 1.0, rate: int = 16000, frequency: float = 440.0) -> np.ndarray:
@@ -85,8 +89,24 @@ def test_no_audio_inside(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
     for function in (inspect, lambda path: read(path, 16000)):
         message = error_of(tmp_path / name, function)
-        assert message.startswith("not readable by libsndfile (") and "convert it to WAV" in message
+        assert message.startswith("not readable by libsndfile (") and "convert it: ffmpeg -i a." in message
         assert str(tmp_path) not in message  # libsndfile's reason repeats the path; once is enough
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("a.m4a", "ffmpeg -i a.m4a a.wav"),
+        ("a.webm", "ffmpeg -i a.webm a.wav"),
+        ("-_a b'c.mp4", """ffmpeg -i './-_a b'"'"'c.mp4' './-_a b'"'"'c.wav'"""),
+        ("a.wav", "ffmpeg -i a.wav a.flac"),  # never onto itself
+        ("a.WAV", "ffmpeg -i a.WAV a.flac"),
+    ],
+)
+def test_the_remedy_is_a_command(tmp_path, name, command):
+    (tmp_path / name).write_bytes(b"\0\0\0 ftypM4A mp42isom" + bytes(500))
+    assert error_of(tmp_path / name, inspect).endswith(f"convert it: {command}")
+    assert len(shlex.split(command)) == 4
 
 
 @pytest.mark.parametrize(
@@ -121,6 +141,10 @@ def test_samples_that_are_no_numbers(tmp_path, value):
 def test_silence(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((16000, 2)), 16000)
     assert "is silent, every sample is 0; replace it" in error_of(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "c.wav", np.stack([tone(), -tone()], axis=1), 16000, "FLOAT")
+    said = error_of(tmp_path / "c.wav")
+    assert said.startswith("its 2 channels cancel each other (opposite phase)") and "pan=mono|c0=c0" in said
+    assert "is silent, every sample" not in said
     almost = np.zeros(16000)
     almost[5] = 1e-4
     soundfile.write(tmp_path / "b.wav", almost, 16000)
@@ -139,6 +163,8 @@ def test_a_file_that_ends_early(tmp_path, name, share):
     (tmp_path / name).write_bytes(whole[: round(share * len(whole))])
     message = error_of(tmp_path / name)
     assert message.startswith("damaged") and message.endswith("copy or download it again")
+    if name == "a.flac":  # found without decoding it
+        assert error_of(tmp_path / name, inspect) == message
 
 
 def test_a_file_with_a_hole(tmp_path):
@@ -148,3 +174,49 @@ def test_a_file_with_a_hole(tmp_path):
     content[len(content) // 2 : len(content) // 2 + 400] = b"\xff" * 400
     (tmp_path / "a.flac").write_bytes(content)
     assert error_of(tmp_path / "a.flac").startswith("damaged")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_examine(tmp_path, workers):
+    """Headers show length and format; samples must be read to find silence."""
+    for i, samples in enumerate((tone(1.0), tone(0.1), np.zeros(16000), tone(2.5))):
+        soundfile.write(tmp_path / f"{i}.wav", samples, 16000)
+    paths = [tmp_path / f"{i}.wav" for i in range(5)]
+    for decode in (False, True):
+        found = list(examine(paths, decode, workers))
+        assert [type(one) for one in found] == [
+            float,
+            AudioError,
+            AudioError if decode else float,
+            float,
+            AudioError,
+        ]
+        assert found[0] == 1.0 and found[3] == 2.5
+        assert "lasts 0.100 s" in str(found[1]) and "no such file" in str(found[4])
+        assert not decode or "is silent" in str(found[2])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_ahead_keeps_order_and_waits(workers):
+    """Results come in order, and never more than 4 per worker are made before they are wanted."""
+    started, lock = [], threading.Lock()
+
+    def double(i: int) -> int:
+        with lock:
+            started.append(i)
+        time.sleep(0.001 * (i % 3))
+        return 2 * i
+
+    for asked, result in enumerate(ahead(double, range(60), workers), start=1):
+        assert result == 2 * (asked - 1)
+        with lock:
+            assert len(started) <= asked + 4 * workers
+    assert sorted(started) == list(range(60))
+    assert list(ahead(double, [], workers)) == []
+
+
+def test_ahead_passes_errors_on():
+    found = ahead(lambda i: 1 / i, [1, 2, 0, 4], 2)
+    assert [next(found), next(found)] == [1.0, 0.5]
+    with pytest.raises(ZeroDivisionError):
+        next(found)

@@ -45,9 +45,9 @@ def _write_frames(artifact, folder, cores):
 
 def _write_captioner(artifact, folder, cores):
     torch.manual_seed(0)
-    words = Vocabulary.fit(Corpus.load(artifact.inputs[0].path).captions["text"]).words
-    network = Captioner(8, len(words), DecoderOptions(d_model=64, layers=3, heads=2, d_ff=256))
-    save_captioner(folder / "captioner.safetensors", network, list(words), {})
+    vocabulary = Vocabulary.fit(Corpus.load(artifact.inputs[0].path).captions["text"])
+    network = Captioner(8, len(vocabulary), DecoderOptions(d_model=64, layers=3, heads=2, d_ff=256))
+    save_captioner(folder / "captioner.safetensors", network, vocabulary, {})
 
 
 def _build_logged(artifact, folder, cores):

@@ -7,14 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aacstudy.corpus.text import BOS, SPECIALS
+from aacstudy.corpus.text import BOS, SPECIALS, Vocabulary
 from aacstudy.models import checkpoint
 from aacstudy.models.captioner import Captioner
-from aacstudy.models.encoder import EncoderOptions, TaggingEncoder
-from aacstudy.models.frontend import FrontendOptions
-from aacstudy.options import DecoderOptions
+from aacstudy.models.encoder import TaggingEncoder, build_encoder
+from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
 
-WORDS = [*SPECIALS, "a", "dog", "barks", "n't", "café"]
+WORDS = Vocabulary((*SPECIALS, "a", "dog", "barks", "n't", "café"))
 OPTIONS = DecoderOptions(
     d_model=32, layers=2, heads=4, d_ff=48, frame_positions="sinusoidal", max_positions=30
 )
@@ -54,13 +53,27 @@ def test_captioner_round_trip(path, captioner):
     assert torch.equal(loaded(frames, None, tokens), captioner.eval()(frames, None, tokens))
 
 
-def test_encoder_round_trip(tmp_path):
-    encoder = TaggingEncoder(FRONTEND, ENCODER, len(CLASSES))
+def test_a_vocabulary_keeps_its_rules_and_its_first_token(path, captioner):
+    words = Vocabulary(WORDS.words, rules="dcase2024", bos=8)
+    checkpoint.save_captioner(path, captioner, words, {})
+    _, loaded, _ = checkpoint.load_captioner(path)
+    assert loaded == words
+    assert loaded.encode("A dog") == [8, 4, 5, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [ENCODER, EncoderOptions(kind="cnn14", dims=(4, 8, 16), weights="somewhere.pth")],
+    ids=["convnext", "cnn14"],
+)
+def test_encoder_round_trip(tmp_path, options):
+    encoder = build_encoder(FRONTEND, options, len(CLASSES))
     encoder(torch.randn(2, 8000))  # moves the running statistics of bn0
     checkpoint.save_encoder(tmp_path / "e.safetensors", encoder, CLASSES)
     loaded, classes = checkpoint.load_encoder(tmp_path / "e.safetensors")
     assert classes == CLASSES
-    assert (loaded.frontend, loaded.options, loaded.training) == (FRONTEND, ENCODER, False)
+    assert type(loaded) is type(encoder)
+    assert (loaded.frontend, loaded.options, loaded.training) == (FRONTEND, options, False)
     waveform = torch.randn(1, 8000)
     assert torch.equal(loaded(waveform), encoder.eval()(waveform))
     assert loaded.bn0.num_batches_tracked == 1
@@ -116,6 +129,28 @@ def test_heads_are_never_guessed(path):
     tampered(path, change_metadata=lambda m: m["options"].pop("heads"))
     with pytest.raises(ValueError, match=r"captioner\.safetensors: DecoderOptions .* missing \['heads'\]"):
         checkpoint.load_captioner(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bos": 9}, "bos is 1 or the id of a word, not 9"),
+        ({"rules": "wordpiece"}, "rules are one of .* not 'wordpiece'"),
+        ({"words": ["a"]}, "a vocabulary starts with"),
+    ],
+)
+def test_an_impossible_vocabulary(path, change, message):
+    tampered(path, change_metadata=lambda m: m["vocabulary"].update(change))
+    with pytest.raises(ValueError, match=rf"captioner\.safetensors: Vocabulary in the metadata: .*{message}"):
+        checkpoint.load_captioner(path)
+
+
+def test_another_kind_of_encoder(tmp_path):
+    encoder = build_encoder(FRONTEND, EncoderOptions(kind="cnn14", dims=(4, 8)), len(CLASSES))
+    checkpoint.save_encoder(tmp_path / "e.safetensors", encoder, CLASSES)
+    tampered(tmp_path / "e.safetensors", change_metadata=lambda m: m["options"].pop("kind"))
+    with pytest.raises(ValueError, match=r"e\.safetensors: EncoderOptions .* missing \['kind'\]"):
+        checkpoint.load_encoder(tmp_path / "e.safetensors")
 
 
 def test_unknown_option(path):
@@ -213,7 +248,7 @@ def test_all_wrong_tensors_are_listed(path):
 
 def test_names_must_fit_the_network(tmp_path, captioner):
     with pytest.raises(ValueError, match=r"x\.safetensors: 8 words for a captioner of 9"):
-        checkpoint.save_captioner(tmp_path / "x.safetensors", captioner, WORDS[:-1], {})
+        checkpoint.save_captioner(tmp_path / "x.safetensors", captioner, Vocabulary(WORDS.words[:-1]), {})
     with pytest.raises(ValueError, match=r"x\.safetensors: 2 class names for an encoder of 3"):
         encoder = TaggingEncoder(FRONTEND, ENCODER, 3)
         checkpoint.save_encoder(tmp_path / "x.safetensors", encoder, CLASSES[:2])

@@ -1,5 +1,6 @@
 """The command line: what it prints, its exit status, and never a traceback for what a user can mend."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from miniatures import make_audiocaps, make_clotho
 
 from aacstudy import batch, stages
 from aacstudy.__main__ import main
+from aacstudy.corpus import Corpus
 from aacstudy.study import Study
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -118,7 +121,7 @@ def test_unknown_study(capsys, command):
         ('{"training": {"epochs": "1"}}', "training.epochs is '1'; it must be int"),
         ('{"decoder": {"heads": 5}}', "decoder: heads must divide d_model = 32, got 5"),
         ('{"seeds": []}', "seeds is empty"),
-        ('{"corpus": {"name": "clohto"}}', "corpus: name must be soundscapes or folder"),
+        ('{"corpus": {"name": "clohto"}}', "corpus: name must be one of ('soundscapes', 'folder', 'clotho'"),
         ('{"captioner_from": "dmeo"}', "study 'dmeo' does not exist; did you mean demo?"),
         ("{seeds: [1]}", "--overrides is not JSON"),
         ("[1]", "--overrides wants sections, such as"),
@@ -144,18 +147,18 @@ def test_plan_lists_the_artifacts(capsys):
     assert len(set(names)) == len(names)
     stage_labels = [re.sub("-[0-9a-f]{12}$", "", name) for name in names]
     assert stage_labels[:3] == ["corpus/soundscapes", "encoder/convnext", "frames/soundscapes"]
-    for position in ("none", "sinusoidal"):
+    for variant in ("base", "positions"):
         for seed in (1, 2):
-            assert {f"{stage}/{position}-{seed}" for stage in ("captioner", "losses", "before_after")} <= set(
+            assert {f"{stage}/{variant}-{seed}" for stage in ("captioner", "losses", "before_after")} <= set(
                 stage_labels
             )
     assert shown(capsys, "plan", "smoke").splitlines() == lines
     other = shown(capsys, "plan", "smoke", "--overrides", '{"seeds": [9]}')
-    assert "captioner/none-9-" in other and "captioner/none-1-" not in other
+    assert "captioner/base-9-" in other and "captioner/base-1-" not in other
 
 
 def test_plan_shows_what_is_made(capsys, tmp_path):
-    overrides = '{"corpus": {"train": 2, "validation": 1, "test": 1, "tagging_train": 1, "tagging_test": 1}}'
+    overrides = '{"corpus": {"train": 2, "validation": 1, "test": 1, "tagging_train": 1, "tagging_test": 1, "pairs": 0}}'
     path = shown(
         capsys, "make", "smoke", "corpus/soundscapes", "--overrides", overrides, "--cores", "1"
     ).strip()
@@ -178,7 +181,11 @@ def test_unknown_artifact_and_notebook(capsys):
 
 def test_check_data_on_good_recordings(capsys, recordings):
     out = shown(capsys, "check-data", str(recordings))
-    assert out == "2 clips of 1.0 to 2.5 s, 3 captions: nothing wrong found\n"
+    digest = hashlib.sha256(b"test/a.wav\ntest/b.wav").hexdigest()[:12]
+    assert out == f"test: 2 clips of 1.0 to 2.5 s, 3 captions, pool 2-{digest}\nnothing wrong found\n"
+    assert shown(capsys, "check-data", "folder", str(recordings), "--cores", "2") == out
+    soundfile.write(recordings / "a.wav", np.zeros(8000), 8000)  # a folder is always decoded
+    assert "a.wav: is silent" in refused(capsys, "check-data", str(recordings))
 
 
 def test_check_data_lists_every_defect(capsys, recordings):
@@ -197,7 +204,65 @@ def test_check_data_lists_every_defect(capsys, recordings):
 
 
 def test_check_data_without_a_folder(capsys, tmp_path):
-    assert "no such folder" in refused(capsys, "check-data", str(tmp_path / "none"))
+    for kind in ((), ("folder",), ("clotho",), ("audiocaps",)):
+        assert "no such folder" in refused(capsys, "check-data", *kind, str(tmp_path / "none"))
+    with pytest.raises(SystemExit) as ended:
+        main(["check-data", "clohto", str(tmp_path)])
+    assert ended.value.code == 2
+
+
+def test_check_data_on_clotho(capsys, tmp_path):
+    base = make_clotho(tmp_path, np.random.default_rng(0), rate=8000)
+    lines = shown(capsys, "check-data", "clotho", str(tmp_path)).splitlines()
+    assert [re.sub("[0-9a-f]{12}$", "…", line) for line in lines] == [
+        "train: 8 clips of 1.0 to 1.3 s, 40 captions, pool 8-…",
+        "validation: 4 clips of 1.0 to 1.3 s, 20 captions, pool 4-…",
+        "test: 6 clips of 1.0 to 1.3 s, 30 captions, pool 6-…",
+        "note: the table of train names 8 clips, the published one 3839",
+        "note: the table of validation names 4 clips, the published one 1045",
+        "note: the table of test names 6 clips, the published one 1045",
+        "nothing wrong found; --decode would read the samples too",
+    ]
+    silent = base / "clotho_audio_files" / "development" / "at 12_30.wav"
+    soundfile.write(silent, np.zeros(8000), 8000)
+    assert shown(capsys, "check-data", "clotho", str(base)).endswith("would read the samples too\n")
+    message = refused(capsys, "check-data", "clotho", str(base), "--decode")
+    assert message.startswith("the corpus has 1 defect:") and "line 7, file_name: " in message
+    silent.unlink()
+    (base / "clotho_csv_files" / "clotho_captions_evaluation.csv").unlink()
+    assert refused(capsys, "check-data", "clotho", str(base)).startswith("the corpus has 2 defects:")
+
+
+def test_check_data_on_audiocaps(capsys, tmp_path):
+    base = make_audiocaps(tmp_path, np.random.default_rng(0), rate=8000)
+    lines = shown(capsys, "check-data", "audiocaps", str(tmp_path), "--decode").splitlines()
+    assert re.sub("[0-9a-f]{12}", "…", lines[2]) == (
+        "test: 5 clips of 1.0 to 1.2 s, 25 captions, pool 5-…; left out: 1 without a file, 0 with an unusable one"
+    )
+    assert lines[3].startswith("left out: train/atrain_0010_10: ") and "ffmpeg -i" in lines[3]
+    assert lines[-2:] == [
+        "note: the table of test names 6 clips, the published one 975",
+        "nothing wrong found",
+    ]
+    (base / "val.csv").write_text("audiocap_id,youtube_id,start_time,caption\n1,a,x,A dog\n2,b,3,?\n")
+    message = refused(capsys, "check-data", "audiocaps", str(base))
+    assert "line 2, start_time: 'x'" in message and "line 3, caption: no word in '?'" in message
+
+
+@pytest.mark.parametrize(("name", "make"), [("clotho", make_clotho), ("audiocaps", make_audiocaps)])
+def test_a_published_corpus_becomes_an_artifact(capsys, tmp_path, name, make):
+    make(tmp_path / "in", np.random.default_rng(0), rate=8000)
+    chosen = ("--overrides", json.dumps({"corpus": {"name": name}}), "--data", str(tmp_path / "in"))
+    (line,) = (one for one in shown(capsys, "plan", "smoke", *chosen).splitlines() if " corpus/" in one)
+    assert re.match(rf"   missing  corpus/{name}-", line)
+    path = Path(shown(capsys, "make", "smoke", line.split()[-1], *chosen).strip())
+    tables = {"captions.csv", "clips.csv", "events.csv"} | ({"missing.csv"} if name == "audiocaps" else set())
+    assert {file.name for file in path.iterdir()} == tables | {"artifact.json"}
+    assert Corpus.load(path).split("test").pool()[0] == (5 if name == "audiocaps" else 6)
+    decoded = json.dumps({"corpus": {"name": name, "decode": True}})
+    other = shown(capsys, "plan", "smoke", "--overrides", decoded, *chosen[2:])
+    assert path.name not in other and f"corpus/{name}-" in other
+    assert "corpus.root: empty" in refused(capsys, "plan", "smoke", *chosen[:2])
 
 
 def test_own_without_recordings(capsys):
@@ -221,7 +286,7 @@ def test_data_is_for_studies_of_a_folder(capsys, recordings):
 def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):
     own = shown(capsys, "plan", "own", "--data", os.path.relpath(recordings)).splitlines()
     demo = shown(capsys, "plan", "demo").splitlines()
-    trained = [line for line in demo if "captioner/none" in line or "encoder/" in line]
+    trained = [line for line in demo if "captioner/base" in line or "encoder/" in line]
     assert len(trained) == 4 and set(trained) <= set(own)
     assert [line.split()[-1].split("-")[0] for line in own if "corpus/" in line] == [
         "corpus/folder",

@@ -169,6 +169,10 @@ def test_logits_from_logmel_is_the_second_half_of_forward():
         ({"depths": (1, 1, 0, 1)}, "positive"),
         ({"kernel": 4}, "odd"),
         ({"drop_path": 1.0}, "drop_path"),
+        ({"kind": "cnn10"}, r"kind must be one of \('convnext', 'cnn14'\), got 'cnn10'"),
+        ({"kind": "cnn14"}, "kind cnn14 needs dims"),
+        ({"kind": "cnn14", "dims": (64,)}, "channels of 2 to 6 blocks"),
+        ({"kind": "cnn14", "dims": (64, 0)}, "channels of 2 to 6 blocks"),
     ],
 )
 def test_option_errors(wrong, message):

@@ -56,6 +56,15 @@ def test_any_size(size, positions):
     assert np.abs(fast - plain).max() <= TOLERANCE
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_label_smoothing_is_torchs(smoothing):
+    network, captions, heard = captioner(), some_captions(lengths=(1, 4, 11)), clips(lengths=(3, 35))
+    plain = nll_reference(network, heard, captions, smoothing).numpy()
+    fast = Engine(network, captions, label_smoothing=smoothing).nll(heard)
+    assert np.abs(fast - plain).max() <= TOLERANCE
+    assert np.abs(fast - Engine(network, captions).nll(heard)).max() > 10 * TOLERANCE
+
+
 def many(count, words=30, seed=0, longest=30):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, longest, count)

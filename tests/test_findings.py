@@ -206,52 +206,6 @@ def test_variance_finds_the_cause():
     assert captions["caption"] > 0.9 and pairs["interaction"] > 0.8
 
 
-# Before and after
-
-
-def items(own_text, own_swap, other_text=(0.0,) * 3, other_swap=(0.0,) * 3):
-    names = ("own_text", "own_swap", "other_text", "other_swap")
-    return pd.DataFrame(dict(zip(names, map(list, (own_text, own_swap, other_text, other_swap)))))
-
-
-def test_accuracy_counts_ties_half():
-    tables = [items([1, 2, 3], [2, 2, 1]), items([1, 1, 1], [1, 2, 2])]
-    found = findings.accuracy(tables, "own_text", "own_swap")
-    assert found.tolist() == [[1, 0.5, 0], [0.5, 1, 1]]
-
-
-def test_corrected_takes_the_blind_preference_away():
-    tables = [items([1, 1, 3], [2, 2, 4], other_text=[1, 1, 5], other_swap=[1.5, 3, 6])]
-    # Gains: -1 + 0.5, -1 + 2, -1 + 1
-    assert findings.corrected(tables).tolist() == [[1, 0, 0.5]]
-
-
-def test_deaf_captioner_is_at_half_after_correction():
-    rng = np.random.default_rng(0)
-    text, swap = rng.normal(3, 0.1, 40), rng.normal(4, 0.1, 40)
-    tables = [items(text, swap, text, swap)]
-    assert findings.accuracy(tables, "own_text", "own_swap").mean() == 1
-    assert findings.corrected(tables).mean() == 0.5
-
-
-@pytest.mark.parametrize(
-    ("low", "blind_low", "blind_high", "verdict"),
-    [
-        (0.6, 0.1, 0.3, "hears order"),
-        (0.5, 0.1, 0.3, "cannot tell"),  # better than blind, but not than a coin
-        (0.6, 0.0, 0.3, "cannot tell"),  # not better than blind, and much could hide
-        (0.6, 0.0, 0.09, "does not hear order"),
-        (0.4, -0.1, 0.09, "does not hear order"),
-        (0.4, -0.1, 0.1, "cannot tell"),
-        (0.4, 0.01, 0.09, "cannot tell"),
-    ],
-)
-def test_order_verdict(low, blind_low, blind_high, verdict):
-    found = Interval(0.7, low, 0.9, 50, "audios")
-    over_blind = Interval((blind_low + blind_high) / 2, blind_low, blind_high, 50, "audios")
-    assert findings.order_verdict(found, over_blind) == verdict
-
-
 def test_unknown_names_are_errors():
     with pytest.raises(KeyError):
         findings.queries(HAND, "sideways", "raw")

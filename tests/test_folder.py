@@ -95,6 +95,25 @@ def test_audio_in_a_folder_of_its_own_and_a_csv_of_any_name(tmp_path):
     assert wrong == [] and found.paths() == [folder / "audio" / "a.wav"]
 
 
+def test_files_that_are_no_clips(tmp_path):
+    """Hidden files do no harm; a recording without row does, in whatever format."""
+    folder = corpus(tmp_path / "in", f"{HEADER}\na.wav,A dog barks,\n", "a.wav")
+    for name in ("._a.wav", "notes.txt", "b.m4a"):
+        (folder / name).write_bytes(b"")
+    assert defects(folder) == ["b.m4a: has no row in captions.csv"]
+
+
+def test_a_column_that_stands_twice(tmp_path):
+    (said,) = defects(corpus(tmp_path / "in", "file_name,caption_1,caption_1\na.wav,A dog,A cat\n", "a.wav"))
+    assert said.endswith(
+        "header: wants file_name,caption_1,...,caption_n and is file_name,caption_1,caption_1"
+    )
+    found, wrong = check(
+        corpus(tmp_path / "in", "file_name,caption_1,,\na.wav,A dog,,\n")
+    )  # a spreadsheet's empty ones
+    assert wrong == [] and list(found.captions["text"]) == ["A dog"]
+
+
 def test_other_columns_and_empty_lines_do_no_harm(tmp_path):
     table = "id,file_name,caption_1,comment\r\n7,a.wav,A dog barks,ok\r\n\r\n8,b.wav,A cat meows,\r\n"
     found, wrong = check(corpus(tmp_path / "in", table, "a.wav", "b.wav"))

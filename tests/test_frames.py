@@ -1,12 +1,20 @@
 """Frames of files: each as if it were alone, kept with their lengths."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from aacstudy import frames
 from aacstudy.corpus.audio import AudioError, read
+from aacstudy.models.checkpoint import load_encoder, save_encoder
 from aacstudy.models.encoder import TaggingEncoder
 from aacstudy.options import EncoderOptions, FrontendOptions
 
@@ -36,7 +44,7 @@ def test_each_file_is_encoded_alone(tmp_path):
         write(tmp_path / "stéréo, 44.wav", 1.5, rate=44100, channels=2, seed=2),
     ]
     network = encoder().train()
-    found = frames.encode(network, paths)
+    found = list(frames.encode(network, paths, workers=2))
     assert not network.training
     assert [len(one) for one in found] == [network.frame_count(n) for n in (16000, 37920, 24000)]
     assert len({len(one) for one in found}) == 3
@@ -61,7 +69,7 @@ def test_padding_would_change_frames(tmp_path):
 def test_too_short_for_any_encoder(tmp_path):
     path = write(tmp_path / "short.wav", 0.1)
     with pytest.raises(AudioError, match=r"short\.wav: lasts 0\.100 s"):
-        frames.encode(encoder(), [path])
+        list(frames.encode(encoder(), [path]))
 
 
 def test_too_short_for_this_encoder(tmp_path):
@@ -72,15 +80,16 @@ def test_too_short_for_this_encoder(tmp_path):
     assert needed > 0.5
     path = write(tmp_path / "half.wav", 0.5)
     with pytest.raises(AudioError, match=rf"half\.wav: lasts 0\.500 s; this encoder needs {needed:.3f} s"):
-        frames.encode(network, [path])
-    assert len(frames.encode(network, [write(tmp_path / "enough.wav", needed)])[0]) >= 1
+        list(frames.encode(network, [path]))
+    (enough,) = frames.encode(network, [write(tmp_path / "enough.wav", needed)])
+    assert len(enough) >= 1
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
     (tmp_path / "noise.wav").write_bytes(b"no audio at all")
     for name in ("noise.wav", "absent.wav"):
         with pytest.raises(AudioError, match=name):
-            frames.encode(encoder(), [tmp_path / name])
+            list(frames.encode(encoder(), [tmp_path / name]))
 
 
 def test_round_trip(tmp_path):
@@ -100,8 +109,190 @@ def test_saving_again_replaces(tmp_path):
     assert list(frames.load(path)) == ["c"]
 
 
-def test_frames_without_a_clip_are_refused(tmp_path):
-    path = tmp_path / "frames.safetensors"
-    frames.save(path, ["a"], [torch.zeros(2, 3), torch.zeros(3, 3)])
-    with pytest.raises(ValueError):
-        frames.load(path)
+@pytest.mark.parametrize(
+    ("clips", "made", "said"),
+    [
+        (["a"], [torch.zeros(2, 3), torch.zeros(3, 3)], "2 clips' frames for 1 names"),
+        (["a", "b"], [torch.zeros(2, 3), torch.zeros(3, 4)], "of one width"),
+        (["a"], [torch.zeros(2, 3, dtype=torch.float64)], "wants float32"),
+        ([], [], "at least one clip"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(tmp_path, clips, made, said):
+    with pytest.raises(ValueError, match=said):
+        frames.save(tmp_path / "frames.safetensors", clips, made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_is_plain_safetensors(tmp_path):
+    """Our writer against the library's reader: names of any length leave the numbers where the header says."""
+    for length in range(9):
+        path = tmp_path / f"{length}.safetensors"
+        frames.save(path, ["x" * length], [torch.arange(6.0).reshape(3, 2).T])  # not contiguous
+        found = load_file(path)
+        assert set(found) == {"frames", "lengths"} and found["lengths"].tolist() == [2]
+        assert found["frames"].tolist() == [[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]
+        assert frames.load(path)["x" * length].dtype == torch.float32
+
+
+# --- a whole corpus: shards, kills, memory -------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """An encoder's file, eleven recordings of different lengths and their names; shards of three."""
+    monkeypatch.setattr(frames, "SHARD", 3)
+    save_encoder(tmp_path / "encoder.safetensors", encoder(), ("a", "b", "c"))
+    (tmp_path / "in").mkdir()
+    paths = [write(tmp_path / "in" / f"{i}.wav", 0.5 + 0.1 * (i % 4), seed=i) for i in range(11)]
+    return tmp_path, [f"train/{path.name}" for path in paths], paths
+
+
+def network_of(folder):
+    return load_encoder(folder / "encoder.safetensors")[0]
+
+
+def counted(monkeypatch):
+    """Files that are decoded from now on."""
+    decoded, read_one = [], frames.read
+
+    def read(path, rate):
+        decoded.append(path.name)
+        return read_one(path, rate)
+
+    monkeypatch.setattr(frames, "read", read)
+    return decoded
+
+
+def test_encode_all(small, capsys):
+    folder, clips, paths = small
+    result = folder / "frames.safetensors"
+    network = network_of(folder)
+    frames.encode_all(network, clips, paths, result, workers=2)
+    found = frames.load(result)
+    assert list(found) == clips
+    for clip, alone in zip(clips, frames.encode(network, paths)):
+        assert torch.equal(found[clip], alone)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "encoder.safetensors",
+        "frames.safetensors",
+        "in",
+    ]
+    assert "11/11" in capsys.readouterr().err
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from aacstudy import frames
+from aacstudy.models.checkpoint import load_encoder
+folder = Path(sys.argv[1])
+read = frames.read
+def slow(path, rate):
+    time.sleep(0.2)
+    return read(path, rate)
+frames.read, frames.SHARD = slow, 3
+paths = [folder / "in" / f"{i}.wav" for i in range(11)]
+clips = [f"train/{path.name}" for path in paths]
+(folder / "part").mkdir()
+frames.encode_all(load_encoder(folder / "encoder.safetensors")[0], clips, paths, folder / "part" / "frames.safetensors")
+"""
+
+
+def test_a_killed_run_goes_on_behind_its_last_shard(small, monkeypatch):
+    folder, clips, paths = small
+    process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (folder / "part" / "shard-0000003.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    whole = sorted(path.name for path in (folder / "part").glob("*.safetensors"))
+    assert whole in (
+        [f"shard-000000{i}.safetensors" for i in (0, 3)],
+        [f"shard-000000{i}.safetensors" for i in (0, 3, 6)],
+    )
+    decoded = counted(monkeypatch)
+    unbroken, resumed = folder / "frames.safetensors", folder / "part" / "frames.safetensors"
+    frames.encode_all(network_of(folder), clips, paths, resumed)
+    assert sorted(decoded) == sorted(f"{i}.wav" for i in range(3 * len(whole), 11))  # no finished one again
+    frames.encode_all(network_of(folder), clips, paths, unbroken)
+    assert resumed.read_bytes() == unbroken.read_bytes()
+    assert [path.name for path in (folder / "part").glob("*")] == ["frames.safetensors"]
+
+
+def test_an_error_keeps_the_finished_shards(small, monkeypatch):
+    folder, clips, paths = small
+    good = paths[7].read_bytes()
+    paths[7].write_bytes(b"no audio")
+    with pytest.raises(AudioError, match=r"7\.wav: not readable"):
+        frames.encode_all(network_of(folder), clips, paths, folder / "frames.safetensors")
+    paths[7].write_bytes(good)
+    decoded = counted(monkeypatch)
+    frames.encode_all(network_of(folder), clips, paths, folder / "frames.safetensors")
+    assert sorted(decoded) == sorted(f"{i}.wav" for i in range(6, 11))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other clips"])
+def test_a_damaged_shard_is_made_again(small, monkeypatch, damage):
+    folder, clips, paths = small
+    result = folder / "frames.safetensors"
+    frames.encode_all(network_of(folder), clips, paths, result)
+    by_clip, whole = frames.load(result), result.read_bytes()
+    shards = [(folder / f"shard-{i:07d}.safetensors", clips[i : i + 3]) for i in (0, 3, 6, 9)]
+    for shard, names in shards:
+        frames.save(shard, names, [by_clip[name] for name in names])
+    result.unlink()
+    second = shards[1][0]
+    if damage == "other clips":
+        frames.save(second, clips[:3], [by_clip[name] for name in clips[:3]])
+    else:
+        second.write_bytes(second.read_bytes()[:200] if damage == "cut" else b"")
+    decoded = counted(monkeypatch)
+    frames.encode_all(network_of(folder), clips, paths, result)
+    assert sorted(decoded) == ["3.wav", "4.wav", "5.wav"]
+    assert result.read_bytes() == whole
+
+
+def test_killed_while_it_cleaned_up(small, monkeypatch):
+    folder, clips, paths = small
+    result = folder / "frames.safetensors"
+    frames.encode_all(network_of(folder), clips, paths, result)
+    (folder / "shard-0000006.safetensors").write_bytes(b"the last of them")
+    decoded = counted(monkeypatch)
+    frames.encode_all(network_of(folder), clips, paths, result)
+    assert decoded == [] and not list(folder.glob("shard-*"))
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import torch
+from aacstudy import frames
+
+def anonymous():  # MB that no file backs
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1000
+
+parts = [Path(sys.argv[1]) / f"{i}.safetensors" for i in range(8)]
+for i, part in enumerate(parts):
+    frames.save(part, [str(i)], [torch.full((10_000, 256), float(i))])  # 10 MB
+before = anonymous()
+by_clip = {}
+for part in parts:
+    by_clip |= frames.load(part)
+frames.save(Path(sys.argv[1]) / "all.safetensors", list(by_clip), list(by_clip.values()))
+found = frames.load(Path(sys.argv[1]) / "all.safetensors")
+assert [float(found[str(i)][5_000, 7]) for i in range(8)] == list(range(8))
+print(anonymous() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """82 MB of frames are joined and loaded with a few MB of memory of our own."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc here")
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 20

@@ -3,38 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from published_tensors import logmel_reference
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from aacstudy.models.frontend import SILENCE_DB, FrontendOptions, LogMel
 
 PAPER = FrontendOptions()
 DEMO = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)
-
-
-def slaney_hz(mel: np.ndarray) -> np.ndarray:
-    """Slaney's mel scale to Hz: linear below 1 kHz (mel 15), logarithmic above."""
-    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
-
-
-def slaney_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4)
-
-
-def logmel_reference(waveform: np.ndarray, options: FrontendOptions) -> np.ndarray:
-    """Log-mel [time, mels] in dB of a waveform [samples], in float64 and from the definitions."""
-    n, hop = options.n_fft, options.hop
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)  # periodic Hann
-    padded = np.pad(waveform.astype(np.float64), n // 2, mode="reflect")
-    starts = range(0, len(padded) - n + 1, hop)
-    power = (
-        np.abs(np.fft.rfft([padded[s : s + n] * window for s in starts], axis=1)) ** 2
-    )  # [time, n / 2 + 1]
-    edges = slaney_hz(np.linspace(slaney_mel(options.f_min), slaney_mel(options.f_max), options.n_mels + 2))
-    bins = np.arange(n // 2 + 1) * options.sample_rate / n
-    filters = []
-    for low, centre, high in zip(edges, edges[1:], edges[2:]):
-        triangle = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clip(0)
-        filters.append(triangle * 2 / (high - low))
-    return 10 * np.log10(np.maximum(power @ np.stack(filters, axis=1), 1e-10))
 
 
 @pytest.mark.parametrize("options", [PAPER, DEMO])
@@ -46,6 +21,51 @@ def test_equals_numpy_in_float64_on_noise(options, level):
     print(f"log-mel: max {difference.max():.2e} dB, mean {difference.mean():.2e} dB")
     assert difference.max() < 0.05
     assert difference.mean() < 1e-3
+
+
+RIGHT = {
+    "sample_rate": 32000,
+    "n_fft": 1024,
+    "win_length": 1024,
+    "hop_length": 320,
+    "f_min": 50.0,
+    "f_max": 14000.0,
+    "n_mels": 224,
+    "power": 2.0,
+    "center": True,
+    "pad_mode": "reflect",
+    "norm": "slaney",
+    "mel_scale": "slaney",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "decibels"),
+    [
+        ({}, {}),
+        ({"mel_scale": "htk"}, {}),
+        ({"norm": None}, {}),
+        ({"norm": None, "mel_scale": "htk"}, {}),  # torchaudio's own defaults
+        ({"power": 1.0}, {}),
+        ({"pad_mode": "constant"}, {}),
+        ({"normalized": True}, {}),
+        ({}, {"top_db": 80.0}),
+        ({}, {"stype": "magnitude"}),
+        ({"center": False}, {}),
+    ],
+)
+def test_a_wrong_setting_would_be_seen(changed, decibels):
+    """Half noise, half silence; the tolerance that our front-end meets is far below what any wrong setting costs."""
+    waveform = np.zeros(32000)
+    waveform[:16000] = 0.1 * np.random.default_rng(1).standard_normal(16000)
+    expected = logmel_reference(waveform, PAPER)  # [time, mels]
+    to_mel, to_db = MelSpectrogram(**RIGHT | changed), AmplitudeToDB(**{"stype": "power"} | decibels)
+    found = to_db(to_mel(torch.tensor(waveform, dtype=torch.float32)[None]))[0].T.numpy()  # [time, mels]
+    if changed or decibels:
+        assert found.shape != expected.shape or np.abs(found - expected).max() > 100 * 0.05
+    else:
+        ours = LogMel(PAPER)(torch.tensor(waveform, dtype=torch.float32)[None])[0, 0].numpy()
+        assert np.abs(ours - expected).max() < 0.05 and np.abs(found - ours).max() < 1e-4
 
 
 @pytest.mark.parametrize("options", [PAPER, DEMO])

@@ -1,4 +1,4 @@
-"""Beam search against enumeration and against a slow search written separately, word by word."""
+"""Beam search with cached keys against the plain one, enumeration, and a slow search written word by word."""
 
 import functools
 import itertools
@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK
-from aacstudy.generation import beam_search, forbidden_repeats, greedy
+from aacstudy.generation import _Memory, beam_search, beam_search_reference, forbidden_repeats, greedy
 from aacstudy.models.captioner import Captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
 
@@ -42,7 +44,7 @@ def next_log_probs(captioner, memory, prefix: list[int], options, forbidden) -> 
 
 
 @torch.inference_mode()
-def beam_search_reference(captioner, frames, options, forbidden) -> list[tuple[list[int], float]]:
+def slow_search(captioner, frames, options, forbidden) -> list[tuple[list[int], float]]:
     """One clip [frames, frame_dim]: the search as the measured facts state it, with slots that close at EOS."""
     memory = captioner.project(frames[None])
     slots, done = [([BOS], 0.0)], []
@@ -147,11 +149,16 @@ def case(seed, options):
     return captioner, frames, forbidden, beam_search(captioner, frames, padding, options, forbidden)
 
 
+def test_a_published_captioner_brings_its_own_words_that_may_repeat():
+    found = forbidden_repeats(["<pad>", "a", "dog", "the"], "content", ["dog"])
+    assert found.tolist() == [True, True, False, True]
+
+
 @pytest.mark.parametrize("seed, options", list(enumerate(CASES)))
 def test_equals_the_slow_reference(seed, options):
     captioner, frames, forbidden, found = case(seed, options)
     for clip, length in enumerate(LENGTHS):
-        assert_same(found[clip], beam_search_reference(captioner, frames[clip, :length], options, forbidden))
+        assert_same(found[clip], slow_search(captioner, frames[clip, :length], options, forbidden))
         assert len(found[clip]) == options.beam
 
 
@@ -165,6 +172,91 @@ def test_the_cases_end_both_ways():
     assert mixed >= 10, mixed
 
 
+def assert_equal(fast, plain) -> float:
+    """Identical tokens for every clip and place; returns the largest difference of scores."""
+    assert [[h.tokens for h in one] for one in fast] == [[h.tokens for h in one] for one in plain]
+    return max((abs(a.score - b.score) for x, y in zip(fast, plain) for a, b in zip(x, y)), default=0.0)
+
+
+@st.composite
+def searches(draw):
+    """A random captioner and everything else that a search takes."""
+    heads = draw(st.sampled_from([1, 2, 4]))
+    options = DecoderOptions(
+        d_model=8 * heads,
+        layers=draw(st.integers(1, 3)),
+        heads=heads,
+        d_ff=16,
+        max_positions=20,
+        frame_positions=draw(st.sampled_from(["none", "sinusoidal"])),
+    )
+    vocabulary = draw(st.integers(8, 30))
+    torch.manual_seed(draw(st.integers(0, 10**6)))
+    captioner = Captioner(5, vocabulary, options).eval()
+    with torch.no_grad():
+        for layer in captioner.decoder.layers:  # torch starts them at 0, where a forgotten one would not show
+            layer.self_attn.in_proj_bias.normal_()
+            layer.multihead_attn.in_proj_bias.normal_()
+        captioner.decoder.classifier.weight *= draw(st.sampled_from([2, 8]))
+        captioner.decoder.classifier.bias[EOS] += draw(st.integers(-1, 3))
+    lengths = torch.tensor(draw(st.lists(st.integers(1, 9), min_size=1, max_size=9)))
+    frames = torch.randn(len(lengths), int(lengths.max()), 5)
+    padding = torch.arange(frames.shape[1])[None] >= lengths[:, None]
+    low = draw(st.integers(0, 3))
+    decoding = DecodingOptions(
+        draw(st.integers(1, 5)), low, draw(st.integers(low + 1, 12)), forbid_specials=draw(st.booleans())
+    )
+    forbidden = draw(st.sampled_from([None, torch.rand(vocabulary) < 0.5, torch.ones(vocabulary).bool()]))
+    bos = draw(st.sampled_from([BOS, 4, vocabulary - 1]))
+    return captioner, frames, padding if padding.any() else None, decoding, forbidden, bos
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(search=searches())
+def test_equals_the_plain_search(search):
+    difference = assert_equal(beam_search(*search), beam_search_reference(*search))
+    assert difference < 1e-5
+    captioner, frames, padding, options, forbidden, bos = search
+    one = DecodingOptions(1, options.min_tokens, options.max_tokens, forbid_specials=options.forbid_specials)
+    plain = beam_search_reference(captioner, frames, padding, one, forbidden, bos)
+    assert assert_equal(greedy(*search), plain) < 1e-5
+
+
+def test_clips_that_end_early_are_forgotten(monkeypatch):
+    """Forty clips that end at different steps: what remains of the memory goes on with the right clips."""
+    torch.manual_seed(3)
+    captioner = Captioner(5, 40, DecoderOptions(d_model=32, layers=2, heads=4, d_ff=32)).eval()
+    with torch.no_grad():
+        captioner.decoder.classifier.weight *= 6
+        captioner.decoder.classifier.bias[EOS] += 6
+    frames = 3 * torch.randn(40, 7, 5)
+    padding = torch.arange(7)[None] >= torch.randint(1, 8, (40, 1))
+    sizes, plain = [], _Memory.keep_clips
+    monkeypatch.setattr(_Memory, "keep_clips", lambda self, c: (sizes.append(len(c)), plain(self, c)))
+    options = DecodingOptions(max_tokens=30)
+    found = beam_search(captioner, frames, padding, options, None)
+    difference = assert_equal(found, beam_search_reference(captioner, frames, padding, options, None))
+    print(f"largest difference of scores {difference:.1e}; clips that remained: {sizes}")
+    assert len(sizes) >= 2 and difference < 1e-5
+
+
+def test_a_task_token_begins_and_is_never_written():
+    captioner = small(9, seed=2)
+    with torch.no_grad():
+        captioner.decoder.classifier.bias[8] += 20
+    frames = torch.randn(3, 4, 5)
+    options = DecodingOptions(forbid_repeats="none")
+    for search in (beam_search, beam_search_reference, greedy):
+        other = search(captioner, frames, None, options, None)
+        assert all(8 in h.tokens for one in other for h in one)
+        assert all(
+            8 not in h.tokens for one in search(captioner, frames, None, options, None, 8) for h in one
+        )
+        for bos in (PAD, EOS, -1, 9):
+            with pytest.raises(ValueError, match=f"bos must be an id below 9 .* got {bos}"):
+                search(captioner, frames, None, options, None, bos)
+
+
 @pytest.mark.parametrize("mode", ["none", "all", "content"])
 def test_greedy_is_beam_one(mode):
     vocabulary = [*SPECIALS, "a", "dog", "barks", "and", "then", "it", "rains"]
@@ -173,10 +265,10 @@ def test_greedy_is_beam_one(mode):
         forbidden = forbidden_repeats(vocabulary, mode)
         frames = torch.randn(6, 4, 5)
         options = DecodingOptions(beam=1, min_tokens=2, max_tokens=6, forbid_repeats=mode)
-        by_beam = beam_search(captioner, frames, None, options, forbidden)
-        by_greedy = greedy(captioner, frames, None, options, forbidden)
-        for beam, single in zip(by_beam, by_greedy, strict=True):
-            assert_same(beam, single)
+        wide = DecodingOptions(beam=4, min_tokens=2, max_tokens=6, forbid_repeats=mode)
+        by_greedy = greedy(captioner, frames, None, wide, forbidden)
+        for clip, single in enumerate(by_greedy):
+            assert_same(single, slow_search(captioner, frames[clip], options, forbidden))
             assert len(single) == 1
 
 
@@ -221,7 +313,7 @@ def test_forbidden_repeats():
         forbidden_repeats(vocabulary, "content_words")
 
 
-@pytest.mark.parametrize("search", [greedy, beam_search])
+@pytest.mark.parametrize("search", [greedy, beam_search, beam_search_reference])
 def test_errors(search):
     captioner, frames = small(8), torch.randn(1, 4, 5)
     forbidden = torch.ones(8, dtype=torch.bool)

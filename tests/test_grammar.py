@@ -204,7 +204,7 @@ def test_swaps_by_hand(monkeypatch):
     monkeypatch.setattr(grammar, "_clause", lambda event, *_: {"dog": dog, "rain": rain}[event])
     found = {}
     for template in grammar.SEQUENCE:
-        monkeypatch.setattr(grammar, "_weighted", lambda rng, _, template=template: template)
+        monkeypatch.setattr(grammar, "_weighted", lambda rng, _, rare, template=template: template)
         one = grammar._relation("sequence", "dog", "rain", (), np.random.default_rng(0), Rates())
         found[one.text] = (one.connective, one.form, one.swap)
         back = grammar._relation("sequence", "rain", "dog", (), np.random.default_rng(0), Rates())
@@ -356,3 +356,55 @@ def test_captions_follow_from_the_seed():
 def test_an_exhausted_grammar_says_so():
     with pytest.raises(RuntimeError, match=r"no unused caption left for single \('dog',\)"):
         captions("single", ("dog",), 9, np.random.default_rng(0), set(), Rates(generic=1))
+
+
+# --- pairs and exchanged subjects ----------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    events=st.lists(st.sampled_from(EVENTS), min_size=2, max_size=2, unique=True).map(tuple),
+)
+def test_pair_captions(seed, events):
+    triples = grammar.pair_captions(events, np.random.default_rng(seed))
+    assert [first.connective for first, *_ in triples] == list(dict.fromkeys(name for name, *_ in grammar.SEQUENCE))
+    for before, after, both in triples:
+        assert (before.swap, after.swap, both.swap) == (after.text, before.text, "")
+        assert before.text != after.text
+        assert before.mentions == both.mentions == events == after.mentions[::-1]
+        assert (before.kind, after.kind, both.kind) == ("sequence", "sequence", "overlap")
+        assert both.connective in ("while", "as") and f" {both.connective} " in both.text
+        assert before.form == after.form
+
+
+@pytest.mark.parametrize(
+    ("text", "mentions", "expected"),
+    [
+        ("A dog barks while rain falls.", ("dog", "rain"), "Rain barks while a dog falls."),
+        ("Rain falls while a dog barks.", ("dog", "rain"), "A dog falls while rain barks."),
+        ("After a dog is barking, rain pours down.", ("dog", "rain"), "After rain is barking, a dog pours down."),
+        ("A puppy yapping loudly followed by wind howling.", ("dog", "wind"), "Wind yapping loudly followed by a puppy howling."),
+        ("Dogs bark while rain falls.", ("dog", "rain"), ""),  # "rain bark" would give it away
+        ("Dogs bark while raindrops patter.", ("dog", "rain"), "Raindrops bark while dogs patter."),
+        ("A man speaks while a woman talks.", ("man", "woman"), ""),  # as true the other way round
+        ("A dog barks.", ("dog",), ""),
+        ("A dog barks while a car passes.", ("dog", "car"), ""),  # no sound that is known
+        ("An animal makes a sound while rain falls.", ("dog", "rain"), "Rain makes a sound while an animal falls."),
+    ],
+)  # fmt: skip
+def test_exchange_subjects(text, mentions, expected):
+    assert grammar.exchange_subjects(text, mentions) == expected
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    events=st.lists(st.sampled_from(EVENTS), min_size=2, max_size=2, unique=True).map(tuple),
+)
+def test_exchanged_subjects_keep_all_words_and_come_back(seed, events):
+    for one in many("overlap", events, 5, seed):
+        exchanged = grammar.exchange_subjects(one.text, one.mentions)
+        if exchanged:
+            assert sorted(exchanged.lower().split()) == sorted(one.text.lower().split())
+            assert exchanged != one.text

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from aacstudy import page as page_module
 from aacstudy.markup import markdown_to_html, tex_to_mathml
 from aacstudy.page import REPORT_FOLDER, Page
+from aacstudy.players import log_mel
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_figure_is_the_same_from_run_to_run_and_closed(batch, tmp_path, shown):
     first = {path.suffix: path.read_bytes() for path in figures.iterdir()}
     Page("05_retrieval", "smoke").figure(draw().figure, "curve", "A curve.", "It rises.")
     assert first == {path.suffix: path.read_bytes() for path in figures.iterdir()}
-    assert set(first) == {".svg", ".pdf"}
+    assert set(first) == {".svg", ".pdf", ".webp"}
     assert plt.get_fignums() == []
     assert 'role="img" aria-label="It &quot;rises&quot;."' in shown[0]
     assert "A &lt;i&gt;curve&lt;/i&gt;." in shown[0]
@@ -108,7 +109,10 @@ def test_table_escapes_formats_and_keeps_full_precision(batch, tmp_path, shown):
     batch.table(frame.rename_axis("who"), "hits", "Hits & <b>captions</b>.", {"hit": "{:.1%}"})
     assert "<script>" not in shown[0] and "&lt;script&gt;alert(1)&lt;/script&gt;" in shown[0]
     assert "Hits &amp; &lt;b&gt;" in shown[0]
-    assert '<td class="number">33.3%</td>' in shown[0] and '<td class="number">–</td>' in shown[0]
+    assert (
+        '<td class="number" data-value="0.333333333">33.3%</td>' in shown[0]
+        and '<td class="number">–</td>' in shown[0]
+    )
     back = pd.read_csv(tmp_path / "tables" / "05_retrieval-hits.csv")
     assert back["hit"][0] == 1 / 3 and list(back["who"]) == ["a", "b"]
     with pytest.raises(ValueError, match=r"no column \['hits'\]"):
@@ -118,6 +122,10 @@ def test_table_escapes_formats_and_keeps_full_precision(batch, tmp_path, shown):
 def test_long_table_is_cut_on_the_page_only(batch, tmp_path, shown):
     batch.table(pd.DataFrame({"a": range(1000)}), "long", "Many.")
     assert shown[0].count("<tr>") == 201 and "first 200 of 1000 rows" in shown[0]
+    assert "<summary>Show 200 of 1000 rows</summary>" in shown[0]
+    batch.table(pd.DataFrame({"a": range(20)}), "short", "Few.")
+    batch.table(pd.DataFrame({"a": range(21)}), "folded", "Some.")
+    assert "<details" not in shown[1] and "<summary>Show all 21 rows</summary>" in shown[2]
     assert len(pd.read_csv(tmp_path / "tables" / "05_retrieval-long.csv")) == 1000
 
 
@@ -126,7 +134,72 @@ def test_audio_is_in_the_page(batch, shown, rate, kind):
     sound = np.sin(np.arange(rate) / 20)
     batch.audio(sound, rate, "a <dog>")
     assert f'src="data:audio/{kind};base64,' in shown[0]
-    assert 'controls preload="none"' in shown[0] and "a &lt;dog&gt;" in shown[0] and "<dog>" not in shown[0]
+    assert (
+        'controls preload="metadata"' in shown[0] and "a &lt;dog&gt;" in shown[0] and "<dog>" not in shown[0]
+    )
+
+
+def test_every_sound_has_its_spectrogram(batch, shown):
+    batch.listen(
+        [(f"tone {i}", (np.sin(np.arange(96000) * 0.1 * i), 16000)) for i in (1, 2)]
+        + [("click", (np.ones(3), 8000))]
+    )
+    pictures = re.findall(r'<img src="data:image/webp;base64,([^"]*)"[^>]*alt="([^"]*)"', shown[0])
+    assert [alt for _, alt in pictures] == [
+        "Spectrogram of tone 1: 6.0 s from left to right, 0 to 8 kHz upwards",
+        "Spectrogram of tone 2: 6.0 s from left to right, 0 to 8 kHz upwards",
+        "Spectrogram of click: 0.0 s from left to right, 0 to 4 kHz upwards",
+    ]
+    assert all(len(picture) < 15_000 for picture, _ in pictures)
+
+
+@pytest.mark.parametrize("hertz", [500, 2000, 6000])
+def test_spectrogram_puts_a_tone_where_mel_does(hertz):
+    rate, rows = 16000, 64
+    picture = log_mel(np.sin(2 * np.pi * hertz * np.arange(rate) / rate), rate, 100, rows)
+    mel = lambda f: 2595 * np.log10(1 + f / 700)  # noqa: E731
+    row = rows - 1 - int(rows * mel(hertz) / mel(rate / 2))
+    assert picture.shape == (rows, 100) and picture.max() == 0
+    assert abs(int(picture.mean(axis=1).argmax()) - row) <= 1
+
+
+def test_spectrogram_shows_when(rows=16):
+    samples = np.zeros(16000)
+    samples[8000:] = np.random.default_rng(0).standard_normal(8000)
+    loud = log_mel(samples, 16000, 100, rows).max(axis=0)
+    assert loud[:45].max() < -60 and loud[55:].min() > -30
+
+
+CLAIM = {"id": "C1", "claim": "It <i>hears</i> order.", "measured": "88 %", "n": np.int64(200), "interval": "80 – 93 %",
+         "verdict": "confirmed", "evidence": "07_before_after.html#order"}  # fmt: skip
+
+
+def test_scorecard_is_shown_and_recorded(batch, tmp_path, shown):
+    batch.answer("Yes.")
+    batch.scorecard([CLAIM, CLAIM | {"id": "C2", "n": None, "evidence": "", "verdict": "cannot tell"}])
+    assert (
+        "It &lt;i&gt;hears&lt;/i&gt; order." in shown[1] and 'href="07_before_after.html#order"' in shown[1]
+    )
+    assert "✓</span> confirmed" in shown[1] and "?</span> cannot tell" in shown[1]
+    batch.provenance({})
+    rows = json.loads((tmp_path / "pages" / "05_retrieval.json").read_text())["scorecard"]
+    assert rows[0] == CLAIM | {"n": 200} and rows[1]["n"] is None
+    with pytest.raises(ValueError, match="already given"):
+        batch.scorecard([CLAIM])
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"verdict": "true"}, r"claim 'C1' has verdict 'true'; it must be one of confirmed, partly"),
+        ({"evidence": "https://a.example"}, "has evidence 'https://a.example'; it must be a page"),
+        ({"evidence": "javascript:alert(1)"}, "it must be a page"),
+        ({"more": 1}, "it must have id, claim"),
+    ],
+)
+def test_scorecard_refuses(batch, change, words):
+    with pytest.raises(ValueError, match=words):
+        batch.scorecard([CLAIM | change])
 
 
 def test_listen_reads_files(batch, shown, tmp_path):

@@ -96,12 +96,73 @@ def accuracies(axes, few):
     return plots.accuracies(table[:1] if few else table, axes)
 
 
+def pair_scores(axes, few):
+    table = interval_table(row=["base"] * 3, what=["text", "audio", "group"], value=[0.3, 0.2, 0.1])
+    return plots.pair_scores(table[:1] if few else table, {"text": 0.25, "audio": 0.25, "group": 1 / 6}, axes)
+
+
+def faults(axes, few):
+    table = interval_table(
+        row=["no event", "no event", "repeats"], what=["ours", "floor", "ours"], value=[0.2, 0.5, 0.1]
+    )
+    return plots.faults(table[:1] if few else table, axes)
+
+
 def cumulative(axes, few):
     values = {"one": np.array([1.0]) if few else rng().normal(size=20), "other": np.array([0.5, 0.2])}
     return plots.cumulative(values, axes, "score")
 
 
+def normalisers(axes, few):
+    names = ("raw", "min_max", "pmi")
+    table = interval_table(
+        method=[*names, *names], mark=["online"] * 3 + ["transductive"] * 3, value=[0.1, 0.3, 0.5] * 2
+    )
+    table = table.rename(columns={"value": "hit@1", "low": "hit@1 low", "high": "hit@1 high"})
+    return plots.normalisers(table[:1] if few else table, axes, 0.01)
+
+
+def bank_sizes(axes, few):
+    rows = [(method, audios, 0.1 * i) for method in ("z", "pmi") for i, audios in enumerate((16, 64, 300), 1)]
+    table = interval_table(**dict(zip(("method", "audios", "value"), map(list, zip(*rows)))))
+    return plots.bank_sizes(table[:1] if few else table, {} if few else {"z": 0.4}, axes)
+
+
+def loss_map(axes, few):
+    return plots.loss_map(rng().gamma(2, size=(2, 2) if few else (20, 30)), axes)
+
+
+def word_losses(axes, few):
+    words = pd.DataFrame(
+        {"caption": [5, 5, 2], "position": [0, 1, 0], "word": ["a", "<eos>", "dog"], "mean": [0.1, 0.2, 3.0]}
+    )
+    return plots.word_losses(words[:1] if few else words, axes)
+
+
+def differences(axes, few):
+    table = pd.DataFrame(
+        {"variant": ["deep", "shallow"], "difference": [0.1, -0.02], "difference low": [0.05, -0.1],
+         "difference high": [0.15, 0.06]}
+    )  # fmt: skip
+    return plots.differences(table[:1] if few else table, axes, "hit@1")
+
+
+def transfer(axes, few):
+    rows = [
+        {"captioner": a, "corpus": b, "what": f"a2t.{n}.hit@1", "value": v, "low": v - 0.1, "high": v + 0.1}
+        for a, b in (("base", "base"), ("base", "other"))[: 1 if few else 2]
+        for n, v in (("raw", 0.2), ("min_max", 0.5))
+    ]
+    return plots.transfer(pd.DataFrame(rows), axes)
+
+
 DRAW = [
+    (differences, "difference to the study itself", None),
+    (transfer, "audio-to-text hit@1 (%)", None),
+    (normalisers, "hit@1 (%)", None),
+    (bank_sizes, "audios in the bank", "hit@1 (%)"),
+    (loss_map, "captions, sorted by their mean loss", "audios, sorted by theirs"),
+    (word_losses, "position in the caption (tokens)", "captions, the greatest hub on top"),
     (cumulative, "score", "items (%)"),
     (spectrogram, "time (s)", "frequency (kHz)"),
     (per_class, "average precision", None),
@@ -111,6 +172,8 @@ DRAW = [
     (shares, "share of the loss variance (%)", None),
     (hub_counts, "captions, from the most returned", "audios with it in their top 10"),
     (accuracies, "items whose true caption costs less (%)", None),
+    (pair_scores, "pairs told apart (%)", None),
+    (faults, "captions (%)", None),
 ]
 
 
@@ -137,7 +200,7 @@ def test_every_figure_is_tested_here():
     public = {
         name
         for name, value in vars(plots).items()
-        if callable(value) and getattr(value, "__module__", "") == plots.__name__
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", "") == plots.__name__
     }
     assert public - {"style", "name"} == {draw.__name__ for draw, *_ in DRAW}
 
@@ -188,6 +251,23 @@ def test_hub_line_is_sorted_and_zero_stays_on_the_log_axis(ax):
     assert line.get_ydata().tolist() == [7, 3, 0.5, 0.5] and ax.get_yscale() == "log"
 
 
+def test_sure_differences_are_told_from_the_others(ax):
+    differences(ax, few=False)
+    (sure,), (open_,) = (c.lines[0].get_xdata().tolist() for c in ax.containers)
+    assert (sure, open_) == pytest.approx((0.1, -0.02))
+    assert [label.get_text() for label in ax.get_yticklabels()] == [plots.name("deep"), plots.name("shallow")]
+
+
+def test_transfer_stands_in_percent(ax):
+    transfer(ax, few=False)
+    points = {c.get_label(): c.lines[0].get_xdata().tolist() for c in ax.containers}
+    assert points == {"raw": pytest.approx([20, 20]), "min-max": pytest.approx([50, 50])}
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "as published on its own",
+        "as published on other",
+    ]
+
+
 def test_caption_bands_are_sorted_by_mean(ax):
     loss = np.array([[3.0, 1.0, 2.0], [5.0, 1.5, 2.0]])
     plots.caption_bands(loss, ax)
@@ -206,6 +286,33 @@ def test_spans_are_drawn_at_their_times(ax):
     assert [line.get_xdata().tolist() for line in ax.lines] == [[0.1, 0.3], [0.4, 0.9]]
     assert [text.get_text().strip() for text in ax.texts] == ["dog", "car"]
     assert ax.get_xlim() == (0, 1)
+
+
+def test_normalisers_stand_best_on_top_in_percent(ax):
+    normalisers(ax, few=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["raw", "min-max", "PMI"]
+    points = {c.get_label(): c.lines[0].get_xdata().tolist() for c in ax.containers}
+    assert points == {"online": pytest.approx([10, 30, 50]), "transductive": pytest.approx([10, 30, 50])}
+
+
+def test_bank_sizes_are_percent_with_the_pool_dotted(ax):
+    bank_sizes(ax, few=False)
+    curves = [line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert curves == [pytest.approx([10, 20, 30])] * 2 and ax.get_xscale() == "log"
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [pytest.approx(40)]
+
+
+def test_loss_map_is_sorted_on_both_axes(ax):
+    plots.loss_map(np.array([[3.0, 1.0, 2.0], [2.5, 0.5, 2.0]]), ax)
+    assert ax.images[0].get_array().tolist() == [[0.5, 2.0, 2.5], [1.0, 2.0, 3.0]]
+
+
+def test_word_losses_stand_at_their_places(ax):
+    word_losses(ax, few=False)
+    places = {text.get_text(): text.get_position() for text in ax.texts if not text.get_text()[0].isdigit()}
+    assert places["a"][0] < places["<eos>"][0] and places["a"][1] > places["dog"][1]
+    shades = [sum(bar.get_facecolor()[:3]) for bar in ax.patches]
+    assert shades[2] < min(shades[:2])  # the dear word is the darkest
 
 
 def test_one_line_per_seed_and_variant(ax):

@@ -1,5 +1,7 @@
 """Notebooks run, pages and index: made here from small notebooks."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -10,7 +12,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from aacstudy import report
+from aacstudy import citation, report, streams
+from aacstudy.document import TEMPLATES
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
@@ -24,8 +27,11 @@ import os, sys
 import pandas as pd, numpy as np, matplotlib.pyplot as plt
 from aacstudy.page import Page
 page = Page("01_small", study)
-print("to stderr", file=sys.stderr)
-print("disabled", os.environ["TQDM_DISABLE"], "seed", seed, "here", os.path.basename(os.getcwd()))
+from tqdm import tqdm
+print(os.sep + "home/somebody/lib/x.py:3: UserWarning: <b>to stderr</b>", file=sys.stderr)
+for _ in tqdm(range(40), desc="scoring", unit="audio", mininterval=0):
+    pass
+print("every", os.environ["TQDM_MININTERVAL"], "s, seed", seed, "here", os.path.basename(os.getcwd()))
 """,
     "## The numbers\n\nThe same heading again.",
     """
@@ -36,6 +42,11 @@ page.figure(axes, "f", "A figure.", "A rising line.")
 page.listen([("a tone", (np.sin(np.arange(16000) / 9), 16000), "<script>alert(2)</script>")])
 page.results({"hit_1.mean": 0.47, "hit_1.low": 0.401, "hit_1.high": 0.538, "hit_1.n": 1200, "rank": 6})
 page.answer("Yes: **47 %** of $n$ clips <script>alert(3)</script>.")
+page.scorecard([
+    {"id": 1, "claim": "It <b>works</b>.", "measured": "47 %", "n": 1200, "interval": "40 – 54 %",
+     "verdict": "confirmed", "evidence": "01_small.html#the-numbers"},
+    {"id": 2, "claim": "It sees.", "measured": None, "n": None, "interval": None, "verdict": "not measured", "evidence": ""},
+])
 page.provenance({"commit": "abc", "seconds": 130.0, "device": "cpu", "seeds": [1, 2]})
 """,
 ]
@@ -76,7 +87,7 @@ def build_report(folder: Path) -> Path:
         ("Rank", "rank", "number", ""),
         ("Order", "order", "percent", "chance 50 %"),
     ]
-    report.index(out, study, notebooks, headlines)
+    report.index(out, study, notebooks, headlines, ROOT / "CITATION.cff")
     return out
 
 
@@ -118,19 +129,27 @@ def test_answer_stands_under_the_title(small):
 
 
 def test_parameters_environment_and_folder_reach_the_kernel(small):
-    assert "disabled 1 seed 7 here notebooks" in small
-    assert "to stderr" not in re.sub(r"<details.*?</details>", "", small, flags=re.S)
+    assert "every 10 s, seed 7 here notebooks" in small
+
+
+def test_progress_is_one_line_and_messages_are_folded(small):
+    bars = re.search(r'<pre class="output bars"[^>]*>(.*?)</pre>', small, re.S)[1]
+    assert bars.count("\n") == 0 and bars.startswith("scoring: 100%|") and "40/40" in bars
+    shown = re.sub(r"<details.*?</details>", "", small, flags=re.S)
+    assert "to stderr" not in shown and "…/x.py:3: UserWarning: &lt;b&gt;to stderr&lt;/b&gt;" in small
 
 
 def test_captions_are_text(small):
-    assert "<script" not in small
+    assert small.count("<script") == 1  # the page's own
     for number in (1, 2, 3):
         assert f"&lt;script&gt;alert({number})&lt;/script&gt;" in small
 
 
 def test_tex_becomes_mathml(small):
     assert small.count("<math") == 3
-    assert "$" not in re.sub(r"<details.*?</details>|<style>.*?</style>|base64,[^\"]*", "", small, flags=re.S)
+    assert "$" not in re.sub(
+        r"<details.*?</details>|<(style|script)>.*?</\1>|base64,[^\"]*", "", small, flags=re.S
+    )
 
 
 @pytest.mark.parametrize("name", ["01_small.html", "index.html"])
@@ -159,14 +178,17 @@ def test_navigation(small):
 
 def test_index_shows_interval_answer_and_what_is_missing(built):
     text = (built / "index.html").read_text()
-    words = re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", text, flags=re.S))
+    words = re.sub(r"\s+", " ", re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", text, flags=re.S))
     assert report.QUESTION in words
+    assert "1 It &lt;b&gt;works&lt;/b&gt;. ✓ confirmed 47 % 40 – 54 % 1200" in words
+    assert 'href="01_small.html#the-numbers"' in text and "– not measured" in words
+    assert "@inproceedings{labbe2023," in text and "Labb{\\&#39;{e}}, {\\&#39;{E}}tienne" in text
     assert "47.0 % 40.1 – 53.8 %" in words and "1 200" in words
     assert "Rank 6 – –" in words and "Order chance 50 % not run yet" in words
     assert "And what &lt;b&gt;else&lt;/b&gt;? not run yet" in words and "1 of 2" in words
     assert "took 2 min 10 s" in words and "seeds 1, 2" in words and "…/clotho" in words
     assert "Small &amp; &lt;i&gt;quick&lt;/i&gt;." in text and 'href="02_other.html"' not in text
-    assert '<img src="data:image/svg+xml;base64,' in text and 'alt="A rising line."' in text
+    assert '<img src="data:image/webp;base64,' in text and 'alt="A rising line."' in text
 
 
 def test_results_are_gathered_and_duplicates_refused(built, tmp_path):
@@ -246,11 +268,78 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_colours_have_contrast(scheme):
-    style = (report.TEMPLATES / "style.css").read_text()
-    colours = {
-        name: pair[scheme] for name, *pair in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", style)
+    style = "".join((TEMPLATES / name).read_text() for name in ("style.css", "notebook.css"))
+    pairs = re.findall(r"(?<![\w-])(--\w+|color): light-dark\((#\w{6}), (#\w{6})\)", style)
+    grounds = {
+        name: pair[scheme] for name, *pair in pairs if name in ("--ground", "--panel", "--tint", "--code")
     }
-    for front in ("text", "quiet", "accent", "error"):
-        for ground in ("ground", "panel", "tint", "code"):
-            high, low = sorted((luminance(colours[front]), luminance(colours[ground])), reverse=True)
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (front, ground)
+    fronts = {(name, pair[scheme]) for name, *pair in pairs if name not in (*grounds, "--line")}
+    assert len(grounds) == 4 and len(fronts) >= 12
+    for name, front in sorted(fronts):
+        for ground, behind in grounds.items():
+            high, low = sorted((luminance(front), luminance(behind)), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (name, front, ground)
+
+
+def test_the_browser_is_told_to_load_and_run_nothing_else(small):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', small)[1].replace("&#39;", "'")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == rules["media-src"] == "data:"
+    script = re.search(r"<script>(.*?)</script>", small, re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("a\rbc\n", ["bc"]),
+        ("abc\rx\n", ["xbc"]),
+        ("bar 10%\r       \rdone\n\n", ["done"]),
+        ("one\n\x1b[Atwo\x1b[31m!", ["one", "two\x1b[31m!"]),
+        ("", []),
+    ],
+)
+def test_terminal_shows_what_stays(text, shown):
+    assert streams.terminal(text) == shown
+
+
+@pytest.mark.parametrize(
+    "line, bar",
+    [
+        ("scoring: 100%|██████████| 16/16 [00:01<00:00, 54.2audio/s]", True),
+        ("12it [00:01, 10.2it/s]", True),
+        ("encoding: 12clip [00:01, 10.2clip/s]", True),
+        ("UserWarning: 100% of it", False),
+        ("making corpus soundscapes-123 [00]", False),
+    ],
+)
+def test_bars_are_told_from_messages(line, bar):
+    assert bool(streams.progress(line)) == bar and bool(streams.messages(line)) != bar
+
+
+@pytest.mark.parametrize(
+    "answer, first",
+    [
+        ("mAP is **0.5** [0.4, 0.6]. It hears *dogs* best.", "mAP is **0.5** [0.4, 0.6]."),
+        ("**A. B** is cut by no mark. More.", "**A. B** is cut by no mark. More."),
+        ("Yes, 98.5% [1.2, 3.4] of it", "Yes, 98.5% [1.2, 3.4] of it"),
+        ("One.\n\nTwo.", "One."),
+    ],
+)
+def test_first_sentence(answer, first):
+    assert report.first_sentence(answer) == first
+
+
+def test_citation_is_escaped(tmp_path):
+    page = tmp_path / "CITATION.cff"
+    page.write_text(
+        'title: "50 % {of} A_B & C"\nauthors: [{family-names: Müller-Łoś, given-names: Ågot}, {name: X & Y}]\n'
+    )
+    entry = citation.bibtex(page)
+    assert r"title = {{50 \% \{of\} A\_B \& C}}" in entry
+    assert r"M{\"{u}}ller-Ło{\'{s}}, {\r{A}}got and {X \& Y}" in entry
+    assert entry.startswith("@misc{mulleros,")
+    page.write_text("- a list")
+    with pytest.raises(ValueError, match=r"CITATION.cff: a citation page has at least title and authors"):
+        citation.bibtex(page)

@@ -112,6 +112,12 @@ def test_average_precision_divides_by_ten_at_most():
     assert evaluate(np.zeros((1, 12)), relevant)["map@10"].item() == pytest.approx(1)
 
 
+def test_average_precision_counts_hits_in_the_order_of_their_ranks():
+    """Precision at unsorted ranks (here 3 and 1 instead of 1 and 3) would be (1 / 3 + 2 / 1) / 2, above 1."""
+    row = evaluate([[1.0, 2.0, 3.0]], np.array([[True, False, True]])).iloc[0]
+    assert row["map@10"] == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
 # Chance
 
 

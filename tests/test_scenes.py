@@ -17,15 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aacstudy.corpus import Corpus
+from aacstudy.corpus.soundscapes import scenes as module
 from aacstudy.corpus.soundscapes.events import EVENTS, active_rms
 from aacstudy.corpus.soundscapes.scenes import (
     BY_FREQUENCY,
+    ORDERS,
     SPLITS,
     Scene,
     Span,
     background,
     build,
     plan,
+    plan_pair,
     render,
     write_captions,
 )
@@ -34,7 +37,7 @@ from aacstudy.options import CorpusOptions
 
 OPTIONS = CorpusOptions()
 TINY = CorpusOptions(
-    train=40, validation=3, test=5, tagging_train=2, tagging_test=1, seconds=3.0, tagging_seconds=1.0
+    train=40, validation=3, test=5, tagging_train=2, tagging_test=1, seconds=3.0, tagging_seconds=1.0, pairs=2
 )
 
 
@@ -290,7 +293,7 @@ def built(tmp_path_factory) -> tuple[Corpus, Path]:
 
 
 def test_two_cores_write_the_same_bytes(built, tmp_path):
-    """51 clips go to the processes in two chunks."""
+    """57 clips go to the processes in two chunks."""
     build(tmp_path, TINY, cores=2)
     files = [
         {
@@ -300,7 +303,7 @@ def test_two_cores_write_the_same_bytes(built, tmp_path):
         }
         for folder in (built[1], tmp_path)
     ]
-    assert len(files[0]) == 51 + 3
+    assert len(files[0]) == 57 + 3
     assert files[0] == files[1]
 
 
@@ -320,6 +323,7 @@ def test_tables_and_files_of_the_corpus(built):
         "test": 5,
         "tagging_train": 2,
         "tagging_test": 1,
+        "pairs": 6,
     }
     loaded = Corpus.load(folder)
     for name in ("clips", "captions", "events"):
@@ -335,6 +339,78 @@ def test_tables_and_files_of_the_corpus(built):
         assert (test.clips["kind"][number], test.clips["seconds"][number]) == (scene.kind, 3.0)
     assert test.captions["clip"].value_counts().tolist() == [5] * 5
     assert not set(loaded.captions["clip"]) & set(loaded.split("tagging_train").clips["clip"])
+
+
+def test_pairs_change_no_other_part_of_the_corpus(built, tmp_path):
+    """Same options but for the pairs: same files, and the same first rows of every table."""
+    folder = built[1]
+    without = build(tmp_path, replace(TINY, pairs=0), cores=1)
+    assert not (tmp_path / "audio" / "pairs").exists()
+    for path in (tmp_path / "audio").rglob("*.wav"):
+        assert path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes()
+    for name in ("clips", "captions", "events"):
+        alone, beside = ((where / f"{name}.csv").read_bytes() for where in (tmp_path, folder))
+        assert beside.startswith(alone) and beside != alone
+    assert set(without.clips["split"]) == set(SPLITS)
+
+
+def test_pairs_of_the_corpus(built):
+    folder = built[1]
+    pairs = Corpus.load(folder).split("pairs")
+    assert pairs.clips["clip"].tolist() == [f"pairs/{n:04d}-{order}" for n in range(2) for order in ORDERS]
+    assert pairs.clips["kind"].tolist() == ["sequence", "sequence", "overlap"] * 2
+    for scene in plan_pair(1, TINY):
+        captions = pairs.captions[pairs.captions["clip"] == scene.clip]
+        assert len(captions) == 5 and (scene.order == "both" or captions["connective"].is_unique)
+        mentions = set(captions["mentions"])
+        assert mentions == {" ".join(scene.events)}  # in the order heard
+    ab, ba, both = (
+        pairs.captions[pairs.captions["clip"] == f"pairs/0000-{order}"].reset_index(drop=True)
+        for order in ORDERS
+    )
+    assert ab["swap"].tolist() == ba["text"].tolist() and ba["swap"].tolist() == ab["text"].tolist()
+    assert set(both["connective"]) <= {"while", "as"} and (both["swap"] == "").all()
+
+
+# --- pairs ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.integers(0, 10**6), seconds=st.floats(2.2, 30).map(lambda s: round(s, 2)))
+def test_pairs_are_planned_alike(number, seconds):
+    ab, ba, both = plan_pair(number, replace(OPTIONS, seconds=seconds))
+    assert ab.events == ba.events[::-1] == both.events
+    for one in (ab, ba, both):
+        assert min(span.onset for span in one.spans) >= 0
+        assert max(span.offset for span in one.spans) <= seconds + 1e-3
+    around = [
+        (one.snr, one.noise_slope, one.hum, one.low_pass, one.peak, one.seconds) for one in (ab, ba, both)
+    ]
+    assert around[0] == around[1] == around[2]
+    for one in (ab, ba):
+        first, second = one.spans
+        assert first.offset <= second.onset + 1e-3 and second.offset - second.onset > 0.399
+    length = {span.event: round(span.offset - span.onset, 3) for span in ab.spans}
+    assert length == {span.event: round(span.offset - span.onset, 3) for span in ba.spans}
+    assert {span.event: span.level for span in ab.spans} == {span.event: span.level for span in ba.spans}
+    first, second = both.spans
+    assert min(first.offset, second.offset) - max(first.onset, second.onset) >= 0.79 * seconds
+
+
+def test_a_pairs_sounds_are_the_same_samples_in_both_orders():
+    """Without noise and low-pass each half of the clip is the sound alone, wherever it stands."""
+    ab, ba, both = (replace(one, snr=120.0, low_pass=None) for one in plan_pair(3, OPTIONS))
+    audio = {one.order: render(one, OPTIONS).astype(float) for one in (ab, ba, both)}
+    for span, moved in zip(ab.spans, ba.spans[::-1]):
+        at, there = (round(one.onset * 16000) for one in (span, moved))
+        n = round((span.offset - span.onset) * 16000) - 200  # the cut end fades
+        one, other = audio["ab"][at : at + n], audio["ba"][there : there + n]
+        assert np.corrcoef(one, other)[0, 1] > 0.9999
+    whole = {span.event: round(span.onset * 16000) for span in both.spans}
+    loud = max(ab.spans, key=lambda span: span.level)
+    at, n = round(loud.onset * 16000), round((loud.offset - loud.onset) * 16000) - 200
+    part = audio["both"][whole[loud.event] : whole[loud.event] + n]
+    assert np.corrcoef(audio["ab"][at : at + n], part)[0, 1] > 0.3  # the other sound is there as well
 
 
 def test_captions_of_an_evaluation_split_are_unique():
@@ -376,3 +452,29 @@ def test_captions_say_what_is_heard():
 
 if __name__ == "__main__":
     print(digest())
+
+
+def test_another_corpus_has_the_sounds_it_lists_in_rarer_words(tmp_path):
+    usual = CorpusOptions(
+        train=60, validation=1, test=1, tagging_train=1, tagging_test=1, pairs=2, seconds=3.0
+    )
+    kinds = ("rain", "dog", "bell")
+    other = replace(usual, events=kinds, wording="rare")
+    plans = [module.plan("train", number, other) for number in range(60)]
+    assert {event for one in plans for event in one.events} == set(kinds)
+    assert {event for one in module.plan_pair(0, other) for event in one.events} <= set(kinds)
+    words = {}
+    for options in (usual, replace(usual, wording="rare")):
+        drawn = [module.plan("train", number, options) for number in range(60)]
+        words[options.wording] = " ".join(module.write_captions(drawn, options)["text"]).lower()
+    # the first paraphrase of a list and its last
+    assert words["usual"].count("a man speaks") > words["rare"].count("a man speaks")
+    assert words["usual"].count("a guy gives") < words["rare"].count("a guy gives")
+
+
+@pytest.mark.parametrize(
+    ("events", "message"), [(("rain", "dgo"), "'dgo' is no kind"), (("rain",), "makes no pairs")]
+)
+def test_wrong_events_are_refused(tmp_path, events, message):
+    with pytest.raises(ValueError, match=message):
+        module.build(tmp_path, CorpusOptions(train=1, validation=1, test=1, events=events))

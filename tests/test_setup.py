@@ -35,6 +35,8 @@ NOTEBOOKS = [
     "05_retrieval",
     "06_bias",
     "07_before_after",
+    "08_ablations",
+    "09_scorecard",
 ]
 
 

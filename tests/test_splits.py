@@ -11,8 +11,8 @@ from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
-from aacstudy.perturb import other_clips
-from aacstudy.priors import NGram
+from aacstudy.perturb.controls import majority, trigram_losses
+from aacstudy.perturb.items import other_clips, perturbations
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import join
 
@@ -56,7 +56,9 @@ def place(tmp_path_factory):
     with torch.no_grad():
         network.decoder.classifier.weight.mul_(5)
     (folder / "seed_7").mkdir()
-    save_captioner(folder / "seed_7" / "captioner.safetensors", network, words, {"seed": 7})
+    save_captioner(
+        folder / "seed_7" / "captioner.safetensors", network, Vocabulary(tuple(words)), {"seed": 7}
+    )
     return folder
 
 
@@ -88,7 +90,9 @@ def test_bands_make_up_the_same_matrix(place, matrix, tmp_path, of):
 
 @pytest.fixture(scope="module")
 def before_after(place):
-    return splits.score_before_after(*arguments(place), "test", 2, CPU)
+    """The items whose clauses are exchanged."""
+    table, _ = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
+    return table[table["test"] == "order"]
 
 
 def loaded(place):
@@ -145,12 +149,19 @@ def test_padding_in_a_batch_changes_no_caption(place):
         assert rows["score"].tolist() == pytest.approx([h.score for h in found], abs=1e-5)
 
 
-def test_before_after_table(before_after):
-    sides = [f"{kind}_{side}" for side in ("text", "swap") for kind in ("own", "other", "null", "ngram")]
-    assert list(before_after) == ["clip", "connective", "form", "text", "swap", *sides]
+def test_before_after_table(place, before_after):
+    sources = ("own", "other", "shuffled", "null", "ngram")
+    losses = [f"{source}_{side}" for side in ("text", "swap") for source in sources]
+    items = ["test", "clip", "connective", "form", "text", "swap"]
+    assert list(before_after) == [*items, *losses, "majority"]
     assert before_after["clip"].tolist() == [f"test/{i}" for i in range(4)]  # not the one without a swap
-    values = before_after[sides].to_numpy(dtype=float)
+    values = before_after[losses].to_numpy(dtype=float)
     assert np.isfinite(values).all() and (values > 0).all()
+    table, left_out = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
+    expected, reasons = perturbations(Corpus.load(place).split("test").captions)
+    pd.testing.assert_frame_equal(table[items], expected)
+    pd.testing.assert_frame_equal(left_out, reasons)
+    assert {"order", "then_as", "words"} <= set(table["test"])
 
 
 def test_own_losses_are_those_of_the_matrix(place, matrix, before_after):
@@ -170,21 +181,53 @@ def test_own_losses_are_those_of_the_matrix(place, matrix, before_after):
 
 @pytest.mark.parametrize("n_others", [1, 2, 3, 99])
 def test_other_never_is_the_own_clip(place, n_others):
-    table = splits.score_before_after(*arguments(place), "test", n_others, CPU)
+    table, _ = splits.score_before_after(*arguments(place), place, "test", n_others, 1, CPU)
+    items = len(table)
     _, clips, network, vocabulary = loaded(place)
-    own = np.arange(4)  # test/0 to test/3, one item each
+    own = np.array([int(clip.removeprefix("test/")) for clip in table["clip"]])
     others = other_clips(own, 4, n_others, seed=0)
-    assert others.shape == (4, min(n_others, 3))
+    assert others.shape == (items, min(n_others, 3))
     assert not (others == own[:, None]).any()
     assert all(len(set(row)) == len(row) for row in others.tolist())
     for side in ("text", "swap"):
         ids = [vocabulary.encode(text) for text in table[side]]
         loss = nll_reference(network, clips, ids).numpy() / np.array([len(one) - 1 for one in ids])
-        expected = [loss[others[i], i].mean() for i in range(4)]
+        expected = [loss[others[i], i].mean() for i in range(items)]
         assert table[f"other_{side}"].tolist() == pytest.approx(expected, abs=1e-5)
         if n_others >= 3:  # then it is the mean of all the rest
-            rest = [(loss[:, i].sum() - loss[i, i]) / 3 for i in range(4)]
+            rest = [(loss[:, i].sum() - loss[own[i], i]) / 3 for i in range(items)]
             assert table[f"other_{side}"].tolist() == pytest.approx(rest, abs=1e-5)
+
+
+def test_without_positions_the_order_of_frames_is_not_heard(before_after):
+    for side in ("text", "swap"):
+        own, shuffled = before_after[f"own_{side}"], before_after[f"shuffled_{side}"]
+        assert shuffled.tolist() == pytest.approx(own.tolist(), abs=1e-5)
+
+
+def test_shuffled_frames_are_the_own_frames_in_other_orders(place, tmp_path):
+    """With positions they give other losses: those of the drawn orders, averaged."""
+    corpus, made, _ = arguments(place)
+    _, clips, _, vocabulary = loaded(place)
+    torch.manual_seed(1)
+    options = DecoderOptions(
+        d_model=16, layers=1, heads=2, d_ff=32, max_positions=30, frame_positions="sinusoidal"
+    )
+    network = Captioner(6, len(vocabulary), options)
+    save_captioner(tmp_path / "captioner.safetensors", network, vocabulary, {})
+    table, _ = splits.score_before_after(
+        corpus, made, tmp_path / "captioner.safetensors", corpus, "test", 1, 2, CPU
+    )
+    permuted = splits._permuted(clips, 2)
+    assert [sorted(one.flatten().tolist()) for one in permuted] == [
+        sorted(one.flatten().tolist()) for one in clips * 2
+    ]
+    own = np.array([int(clip.removeprefix("test/")) for clip in table["clip"]])
+    ids = [vocabulary.encode(text) for text in table["text"]]
+    loss = nll_reference(network, permuted, ids).numpy() / np.array([len(one) - 1 for one in ids])
+    expected = [(loss[row, i] + loss[4 + row, i]) / 2 for i, row in enumerate(own)]
+    assert table["shuffled_text"].tolist() == pytest.approx(expected, abs=1e-5)
+    assert np.abs(table["shuffled_text"] - table["own_text"]).max() > 1e-4
 
 
 def test_null_audio_is_the_mean_frame(place, before_after):
@@ -198,32 +241,64 @@ def test_null_audio_is_the_mean_frame(place, before_after):
         assert before_after[f"null_{side}"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_ngram_is_of_the_training_captions(place, before_after):
-    *_, vocabulary = loaded(place)
+def test_ngram_and_majority_are_of_the_training_captions(place, before_after):
     _, captions = tables()
-    training = captions[captions["clip"].str.startswith("train/")]["text"]
-    ngram = NGram([vocabulary.encode(text) for text in training], len(vocabulary))
+    training = captions[captions["clip"].str.startswith("train/")].reset_index(drop=True)
+    texts = list(training["text"])
     for side in ("text", "swap"):
-        ids = [vocabulary.encode(text) for text in before_after[side]]
-        expected = [ngram.nll(one) / (len(one) - 1) for one in ids]
-        assert before_after[f"ngram_{side}"].tolist() == pytest.approx(expected)
+        expected = trigram_losses(texts, list(before_after[side]))
+        assert before_after[f"ngram_{side}"].tolist() == pytest.approx(expected.tolist())
+    expected = majority(before_after, perturbations(training)[0], texts)
+    assert before_after["majority"].tolist() == expected.tolist()
+
+
+def test_without_training_captions_there_is_no_ngram(place, tmp_path):
+    """A captioner whose training corpus is not there, on recordings of one split."""
+    clips, captions = tables()
+    Corpus(tmp_path, clips[clips["split"] == "test"], captions).save()
+    table, _ = splits.score_before_after(*arguments(place), tmp_path, "test", 2, 1, CPU)
+    assert not {"ngram_text", "ngram_swap", "majority"} & set(table) and "shuffled_text" in table
 
 
 def test_same_again(place, before_after):
-    again = splits.score_before_after(*arguments(place), "test", 2, CPU)
-    pd.testing.assert_frame_equal(again, before_after)
+    again, _ = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
+    pd.testing.assert_frame_equal(again[again["test"] == "order"], before_after)
 
 
-@pytest.mark.parametrize("columns", ["empty swaps", "no such columns"])
-def test_corpus_without_swaps(place, tmp_path, columns):
-    clips, captions = tables(swaps=False)
-    if columns == "no such columns":  # as a folder of recordings has them
-        captions = captions[["clip", "text"]]
-    Corpus(tmp_path, clips, captions, NO_EVENTS).save()
+def test_corpus_without_swaps_is_swapped_by_rules(place, tmp_path):
+    """As a folder of recordings has them: clips and texts, no more."""
+    clips, captions = tables()
+    Corpus(tmp_path, clips, captions[["clip", "text"]], NO_EVENTS).save()
     _, made, captioner = arguments(place)
-    with pytest.raises(ValueError, match="split 'test' has no caption with a before/after swap"):
-        splits.score_before_after(tmp_path, made, captioner, "test", 2, CPU)
+    table, left_out = splits.score_before_after(tmp_path, made, captioner, place, "test", 2, 1, CPU)
+    order = table[table["test"] == "order"]
+    assert order["clip"].tolist() == ["test/0", "test/1", "test/2", "test/3", "test/0"]
+    assert order["swap"][0] == "a bell then a dog" and "no connective" in set(left_out["reason"])
     assert score((tmp_path, made, captioner), tmp_path).nll.shape == (4, 9)
+
+
+def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
+    """Two sounds in both orders and at once, on the frames of four clips."""
+    _, made, captioner = arguments(place)
+    by_clip = frames.load(made)
+    names = [f"pairs/0000-{order}" for order in ("ab", "ba", "both")]
+    clips = pd.DataFrame({"clip": names, "split": "pairs", "path": "none.wav", "seconds": 1.0})
+    texts = ["a dog then a bell", "a bell then a dog", "a dog and a bell"]
+    captions = pd.DataFrame({"clip": names, "text": texts, "connective": "then", "form": "x", "swap": ""})
+    Corpus(tmp_path, clips, captions, NO_EVENTS).save()
+    heard = [by_clip[f"test/{i}"] for i in range(3)]
+    frames.save(tmp_path / "frames.safetensors", names, heard)
+    table = splits.score_pairs(tmp_path, tmp_path / "frames.safetensors", captioner, "pairs", 2, CPU)
+    assert table["comparison"].tolist() == ["reversed", "overlap"]
+    *_, network, vocabulary = loaded(place)
+    ids = [vocabulary.encode(text) for text in texts]
+    loss = nll_reference(network, heard, ids).numpy() / np.array(
+        [len(one) - 1 for one in ids]
+    )  # [clips, captions]
+    for row, other in zip(table.itertuples(), (1, 2)):
+        cells = {"aa": loss[0, 0], "ab": loss[other, 0], "ba": loss[0, other], "bb": loss[other, other]}
+        assert {cell: getattr(row, f"own_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
+        assert {cell: getattr(row, f"shuffled_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
 
 
 def test_unknown_split_names_those_there_are(place):

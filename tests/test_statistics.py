@@ -7,9 +7,12 @@ from scipy import stats
 from aacstudy.statistics import (
     Interval,
     bootstrap_over_seeds,
+    bootstrap_table,
     clustered_bootstrap,
+    difference_table,
     holm,
     paired_difference,
+    resampled_sums,
     student_interval,
     variance_shares,
 )
@@ -211,3 +214,43 @@ def test_errors():
         variance_shares(np.ones((2, 2)))
     with pytest.raises(ValueError, match="finite"):
         variance_shares([[1, np.inf]])
+
+
+# Many at once
+
+
+def test_tables_give_each_metric_what_it_gets_alone():
+    rng = np.random.default_rng(11)
+    base, clusters = clustered_values(rng)
+    many = base + rng.normal(size=(4, 3, len(base))) + np.arange(4)[:, None, None] / 5
+    together = bootstrap_table(many, clusters, resamples=300, seed=5)
+    for one, values in zip(together, many):
+        alone = bootstrap_over_seeds(values, clusters, resamples=300, seed=5)
+        np.testing.assert_allclose(one[:4], alone[:4])
+        assert one.unit == alone.unit == "audios, 3 seeds"
+    compared = difference_table(many - base, clusters, resamples=300, seed=5, permutations=500)
+    for one, values in zip(compared, many):
+        alone = paired_difference(values, np.stack([base] * 3), clusters, 300, 5, permutations=500)
+        np.testing.assert_allclose(one.interval[:3], alone.interval[:3])
+        assert one.p_value == alone.p_value
+
+
+def test_resampled_sums_are_of_whole_clusters():
+    rows, clusters = np.array([[1.0, 1], [2, 1], [10, 1]]), np.array(["a", "a", "b"])
+    once, draws, n = resampled_sums(rows, clusters, resamples=50)
+    assert once.tolist() == [13, 3] and n == 2 and draws.shape == (50, 2)
+    # Two clusters drawn twice: both of a (6, 4), one of each (13, 3), or both of b (20, 2).
+    assert {tuple(row) for row in draws.tolist()} == {(6, 4), (13, 3), (20, 2)}
+
+
+def test_resampled_sums_give_the_bootstrap_of_the_mean():
+    values, clusters = clustered_values(np.random.default_rng(12))
+    _, draws, _ = resampled_sums(np.stack([values, np.ones(len(values))], axis=1), clusters, 400, seed=3)
+    low, high = np.quantile(draws[:, 0] / draws[:, 1], [0.025, 0.975])
+    found = clustered_bootstrap(values, clusters, resamples=400, seed=3)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_points():
+    assert Interval(0.031, 0.01, 0.052, 9, "audios").points() == "+3.1 points [+1.0, +5.2]"
+    assert Interval(-0.2, -0.25, 0.0, 9, "audios").points(0) == "-20 points [-25, +0]"

@@ -109,7 +109,7 @@ def test_an_empty_page_is_the_defaults(project):
         ("frontend: {f_max: 20000}", ["frontend: 0 <= f_min < f_max", "16000"]),
         ("encoder: {kernel: 4}", ["encoder: kernel must be odd", "4"]),
         ("encoder: {dims: [8, 16]}", ["encoder: depths and dims"]),
-        ("corpus: {name: sounds}", ["corpus: name must be soundscapes or folder", "'sounds'"]),
+        ("corpus: {name: sounds}", ["corpus: name must be one of ('soundscapes', 'folder', ", "'sounds'"]),
         ("corpus: {test: 0}", ["corpus: test must be at least 1, got 0"]),
         ("corpus: {seconds: 0.5}", ["corpus: seconds must be at least 2.2, got 0.5"]),
         ("corpus: {snr_low: 20}", ["corpus: snr_low must not exceed snr_high", "20"]),
@@ -278,7 +278,7 @@ def test_a_study_passes_through():
 
 def test_variants():
     study = Study.load("demo")
-    assert study.variants == ("base", "positions")
+    assert study.variants == ("base", "positions", "learned", "shuffled")
     assert Study.load("demo", {"notebooks": ["05_retrieval"]}).variants == ("base",)
 
 

@@ -58,6 +58,51 @@ def test_tokenise(caption, words):
     assert tokenise(caption) == tuple(words.split())
 
 
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A dog’s bark, twice.", "a dog ' s bark , twice"),
+        ("Rain falls; wind blows", "rain falls , wind blows"),
+        ("A high-pitched - (very) [loud] 8:30", "a high pitched very loud 8 30"),
+        ("rock&roll, `now`…", "rock & roll , ' now '"),
+        ("“Hello,” he says?!", "hello , he says"),
+        ("CAFÉ cafe\u0301", "café cafe"),  # only accents that are characters of their own go
+        ("10am isn't\tthat", "10am isn ' t that"),
+        ("wow,,, ok", "wow ,,, ok"),
+        ("...", ""),
+    ],
+)
+def test_the_dcase_baseline_splits_otherwise(caption, words):
+    assert tokenise(caption, "dcase2024") == tuple(words.split())
+
+
+@settings(deadline=None)  # a busy machine is slow, not wrong
+@given(CAPTIONS)
+def test_no_caption_can_write_a_special_token_there_either(caption):
+    assert not set(tokenise(caption, "dcase2024")) & set(SPECIALS)
+
+
+def test_a_vocabulary_with_rules_and_a_first_token():
+    words = (*SPECIALS, "a", "dog", ",", "'", "s", "<bos_clotho>")
+    plain = Vocabulary(words, rules="dcase2024")
+    assert plain.encode("A dog's, zebra") == [BOS, 4, 5, 7, 8, 6, UNK, EOS]
+    assert plain.decode(plain.encode("A dog's")) == "a dog ' s"
+    with_task = Vocabulary(words, bos=9)
+    assert with_task.encode("A dog, a <bos_clotho>")[0] == 9
+    assert 9 not in with_task.encode("A dog, a <bos_clotho>")[1:]
+    assert with_task.decode([9, 4, 5, EOS, PAD]) == "a dog"
+    assert Vocabulary(words).rules == "conette" and Vocabulary(words).bos == BOS
+
+
+@pytest.mark.parametrize("wrong", [{"rules": "spacy"}, {"bos": EOS}, {"bos": PAD}, {"bos": 10}, {"bos": -1}])
+def test_rules_and_first_tokens_that_cannot_be(wrong):
+    words = (*SPECIALS, "a", "dog", ",", "'", "s", "<bos_clotho>")
+    with pytest.raises(ValueError, match=r"a vocabulary's (rules|bos)"):
+        Vocabulary(words, **wrong)
+    with pytest.raises(ValueError, match="rules must be one of"):
+        tokenise("a dog", "spacy")
+
+
 @settings(deadline=None)  # a busy machine is slow, not wrong
 @given(CAPTIONS)
 def test_normalise_is_idempotent(caption):

@@ -2,6 +2,7 @@
 
 import math
 import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from aacstudy import device, frames
+from aacstudy.captions_eval import assets
 from aacstudy.corpus import NO_EVENTS, Corpus
-from aacstudy.corpus.text import BOS, EOS, PAD
+from aacstudy.corpus.text import BOS, EOS, PAD, Vocabulary
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner, load_encoder
 from aacstudy.models.encoder import TaggingEncoder
@@ -27,9 +29,10 @@ from aacstudy.options import (
     TrainingOptions,
 )
 from aacstudy.scoring.reference import nll_reference, token_counts
-from aacstudy.training import captioning, tagging
+from aacstudy.training import augment, captioning, selection, tagging
 from aacstudy.training.loop import adamw, run_epochs
 from aacstudy.training.metrics import average_precision, mean_average_precision
+from aacstudy.training.subset import training_part
 
 CPU = torch.device("cpu")
 
@@ -65,7 +68,7 @@ def regression(folder, epochs=5, kill_in=None, init=0):
             losses.append(float(loss.detach()))
         return {"loss": sum(losses) / len(losses)}
 
-    def validate():
+    def validate(epoch):
         return {"error": float((model(x) - y).square().mean())}
 
     history = run_epochs(
@@ -116,9 +119,11 @@ def scripted(folder, numbers, better, losses=None):
         nn.init.constant_(model.weight, len(seen))
         return {"loss": losses[len(seen) - 1] if losses else 1.0}
 
-    def validate():
+    def validate(epoch):
         assert not model.training and torch.is_inference_mode_enabled()
-        return {"number": numbers[len(seen) - 1]}
+        assert epoch == len(seen)
+        number = numbers[epoch - 1]
+        return {} if number is None else {"number": number}
 
     history = run_epochs(
         model, optimiser, schedule, len(numbers), 1, train_epoch, validate, better, folder, "scripted"
@@ -145,6 +150,16 @@ def test_best_epoch_stays(tmp_path, numbers, better, best):
         *range(1, len(numbers) + 1)
     ]
     assert len(set(seen)) == len(seen)  # each epoch draws anew
+
+
+@pytest.mark.parametrize(
+    ("numbers", "better", "best"),
+    [([None, 0.5, None, 0.7, None, 0.6], "number", 4), ([0.5, None, 0.3, None], "-number", 3)],
+)
+def test_an_epoch_without_the_number_is_not_kept(tmp_path, numbers, better, best):
+    weight, history, _ = scripted(tmp_path, numbers, better)
+    assert weight == best
+    assert history["number"].isna().tolist() == [number is None for number in numbers]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -364,6 +379,7 @@ def test_pad_frames():
 
 def options(**changes):
     plain = {"epochs": 4, "batch": 5, "learning_rate": 1e-3, "weight_decay": 0.1, "label_smoothing": 0.1}
+    plain |= {"mixup_alpha": 0.0, "mask_stripes": 0}
     return TrainingOptions(**(plain | changes))
 
 
@@ -416,10 +432,13 @@ def test_one_cycle_rises_and_falls(tmp_path, monkeypatch, epochs):
     assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
-def test_resumed_captioner_is_the_unbroken_one(tmp_path, monkeypatch, schedule):
+PUBLISHED = {"mixup_alpha": 0.4, "mask_stripes": 2, "mask_share": 0.4, "shuffle_frames": True}
+
+
+@pytest.mark.parametrize("changes", [{}, {"schedule": "one_cycle"}, PUBLISHED], ids=str)
+def test_resumed_captioner_is_the_unbroken_one(tmp_path, monkeypatch, changes):
     training, validation = pairs(), pairs(clips=3, seed=5)
-    chosen = options(schedule=schedule, captions_per_epoch=2)
+    chosen = options(captions_per_epoch=2, **changes)
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     whole = captioner(dropout=0.2)
     history = captioning.train(whole, training, validation, chosen, 11, tmp_path / "a")
@@ -490,7 +509,297 @@ def test_smoothing_is_for_training_only(tmp_path):
         assert rows[0]["loss"] == pytest.approx(captioning.mean_loss(network, *training), abs=1e-5)
 
 
-def test_captioning_on_a_corpus(tmp_path):
+# The published recipe
+
+
+def batch(seed=0, lengths=(5, 5, 5)):
+    """Clips [3, 5, 8], their padding, and captions of different lengths [3, n]."""
+    torch.manual_seed(seed)
+    clips, padding = captioning.pad_frames([torch.randn(n, 8) for n in lengths])
+    ids = [[BOS, *range(4, 4 + n), EOS] for n in (5, 2, 4)]
+    return clips, padding, torch.tensor(captioning.pad(ids))
+
+
+def loss_of(network, clips, padding, ids, **changes):
+    return captioning.batch_loss(
+        network, clips, padding, ids, options(**changes), torch.Generator().manual_seed(1)
+    )
+
+
+@torch.no_grad()
+def test_mixup_by_hand(monkeypatch):
+    """Own frames and previous words weigh 0.7, the partner's 0.3, frame by frame and word by word; targets stay."""
+    network = captioner(frame_positions="sinusoidal").eval()
+    clips, padding, ids = batch(lengths=(5, 3, 4))
+    monkeypatch.setattr(augment, "mixup_weight", lambda alpha, generator: 0.7)
+    monkeypatch.setattr(augment, "partners", lambda n, generator: torch.tensor([2, 0, 1]))
+    found = float(loss_of(network, clips, padding, ids, mixup_alpha=0.4, label_smoothing=0.0))
+    table, losses = network.decoder.embedding.weight, []
+    for own, other, heard, words in ((0, 2, 5, 6), (1, 0, 5, 3), (2, 1, 4, 5)):
+        memory = network.project(0.7 * clips[own, None, :heard] + 0.3 * clips[other, None, :heard])
+        mixed = table[ids[own, :words]] * 0.7 + table[ids[other, :words]] * 0.3  # PAD's embedding is 0
+        logits = network.decode_embedded(memory, None, mixed[None] * math.sqrt(32), None)[0]
+        losses += nn.functional.cross_entropy(logits, ids[own, 1 : words + 1], reduction="none").tolist()
+    assert found == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+@torch.no_grad()
+def test_mixing_by_one_and_masking_nothing_is_plain(monkeypatch):
+    network = captioner().eval()
+    plain = loss_of(network, *batch())
+    monkeypatch.setattr(augment, "mixup_weight", lambda alpha, generator: 1.0)
+    assert loss_of(network, *batch(), mixup_alpha=0.4) == plain
+    assert (
+        loss_of(network, *batch(), mask_stripes=2, mask_share=0.01) == plain
+    )  # of 8 dimensions and 5 frames
+    masked = loss_of(network, *batch(), mask_stripes=2, mask_share=0.5)
+    assert masked != plain and loss_of(network, *batch(), mask_stripes=2, mask_share=0.0) == plain
+    assert masked == loss_of(network, *batch(), mask_stripes=2, mask_share=0.5)  # the generator's seed
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 2, 4)])
+def test_bfloat16_is_close_and_keeps_float32_weights(tmp_path, lengths):
+    network = captioner(dropout=0.0, projection_dropout=0.0)
+    plain, half = (
+        loss_of(network, *batch(lengths=lengths), precision=p).detach() for p in ("float32", "bfloat16")
+    )
+    print(f"loss {float(plain):.5f} in float32, {float(half):.5f} in bfloat16")
+    assert half.dtype == torch.float32 and plain != half
+    assert float(half) == pytest.approx(float(plain), rel=0.01)
+    history = captioning.train(network, pairs(), pairs(seed=1), options(precision="bfloat16"), 0, tmp_path)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_compiled_is_the_same_captioner(tmp_path, monkeypatch):
+    """What torch.compile makes of the decoder, with its graphs run as they are: no C++ compiler is needed."""
+    graphs, plain = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda f, **k: plain(f, backend=backend, **k))
+    still = {"dropout": 0.0, "projection_dropout": 0.0, "layers": 1}
+    results = []
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+        network = captioner(**still)
+        chosen = options(epochs=1, compile=name == "compiled")
+        history = captioning.train(network, pairs(), pairs(clips=2, seed=1), chosen, 0, tmp_path / name)
+        results.append((history, network.state_dict()))
+    assert graphs
+    (ours, weights), (theirs, compiled) = results
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
+    assert weights.keys() == compiled.keys()
+
+
+def test_frames_are_shuffled_anew_in_training_and_alike_in_validation(tmp_path, monkeypatch):
+    training, validation = pairs(), pairs(clips=3, seed=5)
+    seen, plain = [], captioning.pad_frames
+    monkeypatch.setattr(captioning, "pad_frames", lambda clips: (seen.append(list(clips)), plain(clips))[1])
+    network = captioner(frame_positions="sinusoidal")
+    scored = []
+    captioning.train(
+        network,
+        training,
+        validation,
+        options(shuffle_frames=True, select="cider_d", epochs=3),
+        0,
+        tmp_path,
+        lambda captioner, frames: scored.append(frames) or len(scored),
+    )
+    known = {tuple(sorted(map(tuple, clip.tolist()))): clip for clip in training[0] + validation[0]}
+    orders = {}
+    for clip in (clip for part in seen for clip in part):
+        name = tuple(sorted(map(tuple, clip.tolist())))
+        orders.setdefault(name, []).append(tuple(map(tuple, clip.tolist())))
+        assert known[name].shape == clip.shape
+    for clip in validation[0]:
+        drawn = orders[tuple(sorted(map(tuple, clip.tolist())))]
+        assert len(drawn) == 9 and len(set(drawn)) == 1 and drawn[0] != tuple(map(tuple, clip.tolist()))
+        assert any(tuple(map(tuple, one.tolist())) == drawn[0] for one in scored[0])
+    assert any(len(set(orders[tuple(sorted(map(tuple, clip.tolist())))])) > 1 for clip in training[0])
+
+
+# Selection by what is written
+
+
+def test_the_epoch_that_writes_best_remains(tmp_path):
+    scores, states = [0.2, 0.6, 0.4, 0.5, 0.1], []
+
+    def score(network, frames):
+        assert not network.training and len(frames) == 6
+        states.append({name: p.clone() for name, p in network.state_dict().items()})
+        return scores[len(states) - 1]
+
+    network = captioner()
+    chosen = options(epochs=7, select="cider_d", validate_every=2, learning_rate=0.01)
+    history = captioning.train(network, pairs(), pairs(seed=1), chosen, 0, tmp_path, score)
+    assert history["validation_loss"].notna().all()
+    written = history["validation_cider_d"]
+    assert written[written.notna()].to_dict() == {
+        1: 0.2,
+        3: 0.6,
+        5: 0.4,
+        6: 0.5,
+    }  # the last epoch is always scored
+    assert all(torch.equal(p, states[1][name]) for name, p in network.state_dict().items())
+    assert not all(torch.equal(p, states[3][name]) for name, p in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("select", "score"), [("cider_d", None), ("validation_loss", lambda *_: 0.0)])
+def test_a_score_goes_with_its_selection(tmp_path, select, score):
+    with pytest.raises(ValueError, match=f"select is '{select}'"):
+        captioning.train(captioner(), pairs(), pairs(), options(select=select), 0, tmp_path, score)
+
+
+def test_fense_without_its_models_stops_before_anything_else(tmp_path, monkeypatch):
+    parameters = {"seed": 5, "decoder": {}, "training": {"select": "fense"}}
+    for found, lacking in (
+        (assets.Assets(), "the sentence encoder .* and the fluency detector"),
+        (assets.Assets(fluency=tmp_path, hub=tmp_path), "the sentence encoder"),
+        (assets.Assets(sentences=tmp_path), "the fluency detector"),
+    ):
+        monkeypatch.setattr(assets, "find", lambda found=found: found)
+        message = (
+            rf"select is fense, which needs {lacking}.*aacstudy download metrics.*, or select by cider_d"
+        )
+        with pytest.raises(FileNotFoundError, match=message):
+            captioning.train_on_corpus(tmp_path / "no corpus", tmp_path / "none", parameters, tmp_path, CPU)
+    with pytest.raises(ValueError, match="'bleu'"):
+        selection.scorer("bleu", CPU)
+
+
+class Inline:
+    """A pool's worker in this process."""
+
+    def __init__(self, workers, context, prepare, arguments):
+        assert workers == 1 and context.get_start_method() == "spawn"
+        prepare(*arguments)
+
+    def submit(self, function, *arguments):
+        answer = Future()
+        answer.set_result(function(*arguments))
+        return answer
+
+
+def test_fense_reads_its_models_once(tmp_path, monkeypatch):
+    from aac_metrics.classes import fense
+
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "FENSE_DATA", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+    found = assets.Assets(sentences=tmp_path / "s", fluency=tmp_path / "f" / "f.ckpt", hub=tmp_path / "h")
+    monkeypatch.setattr(assets, "find", lambda: found)
+    monkeypatch.setattr(selection, "ProcessPoolExecutor", Inline)
+    loaded = []
+
+    def load(sbert_model, **_):
+        loaded.append((sbert_model, os.environ["FENSE_DATA"], os.environ["HF_HUB_CACHE"]))
+        return "sbert", "echecker", "tokenizer"
+
+    def fense_of(candidates, mult_references, sbert_model, **_):
+        assert sbert_model == "sbert"
+        return torch.tensor(float(len(candidates) + 10 * sum(map(len, mult_references))))
+
+    monkeypatch.setattr(fense, "_load_models_and_tokenizer", load)
+    monkeypatch.setattr(fense, "fense", fense_of)
+    score = selection.scorer("fense", CPU)
+    assert loaded == [(str(tmp_path / "s"), str(tmp_path / "f"), str(tmp_path / "h"))]  # before any caption
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert score(("a", "b"), [["c", "d"], ["e"]]) == 32.0
+    assert score(("a",), [["c"]]) == 11.0 and len(loaded) == 1  # each call counts its own captions only
+
+
+# What is trained on
+
+
+def annotated(clips=10, each=4):
+    """A split whose captions 0 and 1 of each clip describe an order."""
+    table = pd.DataFrame(
+        {"clip": [f"train/{i}" for i in range(clips)], "split": "train", "path": "", "seconds": 1.0}
+    )
+    rows = [
+        {"clip": f"train/{i}", "text": f"text {i} {k}", "kind": "sequence" if k < 2 else "partial"}
+        for k in range(each)
+        for i in range(clips)
+    ]
+    return Corpus(Path("."), table, pd.DataFrame(rows), NO_EVENTS)
+
+
+def texts(part):
+    return part.captions["text"].tolist()
+
+
+def test_all_is_trained_on_unless_said_otherwise():
+    whole = annotated()
+    part = training_part(whole, options(), 1)
+    pd.testing.assert_frame_equal(part.clips, whole.clips)
+    pd.testing.assert_frame_equal(part.captions, whole.captions)
+
+
+def test_fewer_clips_are_among_more():
+    whole = annotated()
+    drawn = [set(training_part(whole, options(clip_share=n), 1).clips["clip"]) for n in (0.01, 0.4, 0.7, 1.0)]
+    assert [len(one) for one in drawn] == [1, 4, 7, 10]
+    assert drawn[0] < drawn[1] < drawn[2] < drawn[3]
+    part = training_part(whole, options(clip_share=0.4), 1)
+    assert texts(part) == [t for t in texts(whole) if f"train/{t.split()[1]}" in drawn[1]]
+    assert part.owners() == [[*part.clips["clip"]].index(clip) for clip in part.captions["clip"]]
+    assert (
+        drawn[1]
+        == set(part.clips["clip"])
+        != set(training_part(whole, options(clip_share=0.4), 2).clips["clip"])
+    )
+
+
+def test_first_captions_of_each_clip():
+    part = training_part(annotated(), options(captions_per_clip=3), 1)
+    assert texts(part) == [f"text {i} {k}" for k in range(3) for i in range(10)]
+    assert texts(training_part(annotated(), options(captions_per_clip=9), 1)) == texts(annotated())
+
+
+def test_order_captions_kept():
+    kept = []
+    for share in (0.0, 0.3, 0.7):
+        part = training_part(annotated(), options(order_captions=share), 1)
+        kept.append({t for t in texts(part) if t[-1] in "01"})
+        assert [t for t in texts(part) if t[-1] in "23"] == texts(annotated())[20:]
+    assert [len(one) for one in kept] == [0, 6, 14] and kept[1] < kept[2]
+    both = training_part(annotated(), options(order_captions=0.0, captions_per_clip=1), 1)
+    assert texts(both) == [f"text {i} 2" for i in range(10)]  # the first of those that are left
+
+
+def test_what_cannot_be_trained_on():
+    plain = annotated()
+    plain = Corpus(plain.folder, plain.clips, plain.captions.drop(columns="kind"), NO_EVENTS)
+    with pytest.raises(ValueError, match=r"order_captions is 0\.5, but the captions have no column 'kind'"):
+        training_part(plain, options(order_captions=0.5), 1)
+    assert texts(training_part(plain, options(), 1)) == texts(plain)
+    with pytest.raises(ValueError, match="leave no caption"):
+        training_part(annotated(each=2), options(order_captions=0.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"select": "spider"}, "select must be one of .*'spider'"),
+        ({"precision": "float16"}, "precision must be one of .*'float16'"),
+        ({"mixup_alpha": -1}, "mixup_alpha must be at least 0"),
+        ({"mask_stripes": -1}, "mask_stripes must be at least 0"),
+        ({"mask_share": 1.5}, r"mask_share must be in \[0, 1\], got 1.5"),
+        ({"order_captions": -0.1}, r"order_captions must be in \[0, 1\], got -0.1"),
+        ({"validate_every": 0}, "validate_every must be at least 1"),
+        ({"clip_share": 0.0}, "clip_share must be in"),
+    ],
+)
+def test_wrong_options(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        options(**wrong)
+
+
+@pytest.mark.parametrize("select", ["validation_loss", "cider_d"])
+def test_captioning_on_a_corpus(tmp_path, select):
     rows, texts = [], []
     for split, n in (("train", 4), ("validation", 2)):
         for i in range(n):
@@ -499,23 +808,30 @@ def test_captioning_on_a_corpus(tmp_path):
                 {"clip": f"{split}/{i}", "text": f"A dog barks, {word} {split}."} for word in ("once", "NA")
             ]
     Corpus(tmp_path, pd.DataFrame(rows), pd.DataFrame(texts), NO_EVENTS).save()
-    frames.save(
-        tmp_path / "frames.safetensors",
-        [row["clip"] for row in rows],
-        [torch.randn(3 + i, 8) for i in range(6)],
-    )
+    embedded = [torch.randn(3 + i, 8) for i in range(6)]
+    frames.save(tmp_path / "frames.safetensors", [row["clip"] for row in rows], embedded)
     out = tmp_path / "out"
     out.mkdir()
     parameters = {
         "seed": 5,
         "decoder": {"d_model": 16, "layers": 1, "heads": 2, "d_ff": 16},
-        "training": {"epochs": 2, "batch": 4},
+        "training": {"epochs": 2, "batch": 4, "select": select},
     }
     captioning.train_on_corpus(tmp_path, tmp_path / "frames.safetensors", parameters, out, CPU)
-    network, words, extra = load_captioner(out / "captioner.safetensors")
-    assert words == ["<pad>", "<bos>", "<eos>", "<unk>", "a", "dog", "barks", "once", "train", "na"]
+    network, vocabulary, extra = load_captioner(out / "captioner.safetensors")
+    assert vocabulary == Vocabulary(
+        ("<pad>", "<bos>", "<eos>", "<unk>", "a", "dog", "barks", "once", "train", "na")
+    )
     assert network.options.heads == 2 and extra == parameters
-    assert len(pd.read_csv(out / "history.csv")) == 2
+    history = pd.read_csv(out / "history.csv")
+    assert len(history) == 2
+    if select == "cider_d":
+        from aac_metrics.functional import cider_d
+
+        written = captioning.write(network, embedded[4:], vocabulary)
+        references = [[f"a dog barks {word} validation" for word in ("once", "na")]] * 2
+        expected = float(cider_d(written, references, return_all_scores=False))
+        assert history["validation_cider_d"].max() == pytest.approx(expected, abs=1e-9)
     assert PAD == 0 and network.frame_dim == 8
 
 

@@ -1,6 +1,8 @@
-"""Clips and captions, whatever their origin: one ``Corpus`` type, kept as two or three tables."""
+"""Clips and captions, whatever their origin: one ``Corpus`` type, kept as three or four tables."""
 
-from dataclasses import dataclass
+import hashlib
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,19 +17,27 @@ class CorpusError(ValueError):
         super().__init__("\n".join([f"the corpus has {count}:", *(f"  {defect}" for defect in defects)]))
 
 
+NO_EVENTS = pd.DataFrame({"clip": [], "event": [], "onset": [], "offset": []})
+NO_FILE = "no file"  # the reason of a clip in `missing` whose file is not there
+NONE_MISSING = pd.DataFrame({"clip": [], "split": [], "reason": []}, dtype=str)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Tables of clips, captions and (where known) sound events.
 
-    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``), ``seconds``.
+    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``), ``seconds``;
+    Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where its metadata file is not there.
     captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``, ``swap``.
     events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows for corpora without annotation.
+    missing: ``clip``, ``split``, ``reason``: clips that the captions name and that were left out (AudioCaps).
     """
 
     folder: Path
     clips: pd.DataFrame
     captions: pd.DataFrame
-    events: pd.DataFrame
+    events: pd.DataFrame = field(default_factory=NO_EVENTS.copy)
+    missing: pd.DataFrame = field(default_factory=NONE_MISSING.copy)
 
     def split(self, name: str) -> "Corpus":
         """The part of one split, rows in their stored order, indices renewed."""
@@ -35,10 +45,16 @@ class Corpus:
         if clips.empty:
             raise ValueError(f"no clip of split {name!r}; there are {sorted(self.clips['split'].unique())}")
         kept = set(clips["clip"])
-        captions = self.captions[self.captions["clip"].isin(kept)].reset_index(drop=True)
-        return Corpus(
-            self.folder, clips, captions, self.events[self.events["clip"].isin(kept)].reset_index(drop=True)
+        captions, events = (
+            table[table["clip"].isin(kept)].reset_index(drop=True) for table in (self.captions, self.events)
         )
+        missing = self.missing[self.missing["split"] == name].reset_index(drop=True)
+        return Corpus(self.folder, clips, captions, events, missing)
+
+    def pool(self) -> tuple[int, str]:
+        """Number of clips, and a hash of their sorted ids: retrieval numbers of two runs compare where both agree."""
+        ids = "\n".join(sorted(self.clips["clip"]))
+        return len(self.clips), hashlib.sha256(ids.encode()).hexdigest()[:12]
 
     def path(self, clip: str) -> Path:
         """The audio file of a clip."""
@@ -53,21 +69,49 @@ class Corpus:
         rows = {clip: row for row, clip in enumerate(self.clips["clip"])}
         return [rows[clip] for clip in self.captions["clip"]]
 
+    def summary(self) -> str:
+        """A line for each split: clips, seconds, captions, pool, and how many clips were left out."""
+        lines = []
+        for name in self.clips["split"].unique():
+            part = self.split(name)
+            seconds, (n, digest) = part.clips["seconds"], part.pool()
+            lines.append(
+                f"{name}: {n} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(part.captions)} captions, "
+                f"pool {n}-{digest}"
+            )
+            if len(part.missing):
+                gone = int((part.missing["reason"] == NO_FILE).sum())
+                unusable = len(part.missing) - gone
+                lines[-1] += f"; left out: {gone} without a file, {unusable} with an unusable one"
+        return "\n".join(lines)
+
     def save(self) -> None:
-        """Write the tables into ``folder`` as CSV."""
+        """Write the tables into ``folder`` as CSV; ``missing.csv`` only where a clip is."""
         self.clips.to_csv(self.folder / "clips.csv", index=False)
         self.captions.to_csv(self.folder / "captions.csv", index=False)
         self.events.to_csv(self.folder / "events.csv", index=False)
+        if len(self.missing):
+            self.missing.to_csv(self.folder / "missing.csv", index=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Corpus":
         """Read the tables that ``save`` wrote; a caption may be any text, "NA" and "null" included."""
-        text = dict.fromkeys(("clip", "split", "path", "text", "swap"), str)  # a caption may be "1984"
+        columns = ("clip", "split", "path", "text", "swap", "keywords", "sound_id", "license", "reason")
+        text = dict.fromkeys(columns, str)  # a caption may be "1984"
         tables = (
             pd.read_csv(folder / f"{name}.csv", keep_default_na=False, dtype=text)
-            for name in ("clips", "captions", "events")
+            for name in ("clips", "captions", "events", "missing")
+            if name != "missing" or (folder / "missing.csv").is_file()
         )
         return cls(Path(folder), *tables)
 
 
-NO_EVENTS = pd.DataFrame({"clip": [], "event": [], "onset": [], "offset": []})
+def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
+    """Write the tables of a checked corpus into ``folder``; the audio stays where it is. Any defect raises."""
+    if defects:
+        raise CorpusError(defects)
+    corpus = replace(corpus, folder=folder)
+    corpus.save()
+    if len(corpus.missing):
+        print(corpus.summary(), file=sys.stderr)
+    return corpus

@@ -1,6 +1,7 @@
 """Captions as token ids: clean-up, word tokenizer and vocabulary, as the published captioners do it.
 
-Source: the text pipeline of CNext-trans / CoNeTTE (arXiv 2309.00454 and its public code).
+Source: the text pipeline of CNext-trans / CoNeTTE (arXiv 2309.00454 and its public code), which is the study's own;
+beside it that of the DCASE 2024 baseline, for that baseline's weights.
 """
 
 import re
@@ -10,6 +11,7 @@ from functools import cached_property, lru_cache
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+RULES = ("conette", "dcase2024")  # how captions become words
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', ";": ",", "…": "...", "&": " & "})
 _PUNCTUATION = re.compile(r"[,.!?;:\"(){}\[\]*×\-#/+_~ʘ\\]")
@@ -43,9 +45,32 @@ def _tokenise_normalised(text: str) -> tuple[str, ...]:
     return tuple(token.text for token in _tokenizer()(text) if not token.is_space)
 
 
-def tokenise(caption: str) -> tuple[str, ...]:
-    """Split a caption into normalised words (spaCy's English rules: ``dog's`` gives ``dog``, ``'s``)."""
-    return _tokenise_normalised(normalise(caption))
+@lru_cache(maxsize=1)
+def _dcase2024():
+    # The library that the baseline's tokenizer.json is written for, so that rare characters fall as they do there.
+    from tokenizers import Regex
+    from tokenizers.normalizers import Lowercase, Replace, Sequence, StripAccents
+    from tokenizers.pre_tokenizers import Whitespace
+
+    steps = [Lowercase(), StripAccents(), Replace("’", "'"), Replace("`", "'"), Replace(";", ",")]
+    punctuation = Regex(r"[.!?:\"“”…(){}\[\]*×\-#/+_~ʘ\\]")  # no comma: there it is a word
+    return Sequence([*steps, Replace(punctuation, " ")]), Whitespace()
+
+
+def _tokenise_dcase2024(caption: str) -> tuple[str, ...]:
+    normaliser, splitter = _dcase2024()
+    return tuple(word for word, _ in splitter.pre_tokenize_str(normaliser.normalize_str(caption)))
+
+
+def tokenise(caption: str, rules: str = "conette") -> tuple[str, ...]:
+    """Split a caption into normalised words.
+
+    ``conette``: spaCy's English rules on `normalise`d text (``dog's`` gives ``dog``, ``'s``; no punctuation).
+    ``dcase2024``: runs of letters and runs of signs (``dog's,`` gives ``dog``, ``'``, ``s``, ``,``).
+    """
+    if rules not in RULES:
+        raise ValueError(f"rules must be one of {RULES}, got {rules!r}")
+    return _tokenise_dcase2024(caption) if rules == "dcase2024" else _tokenise_normalised(normalise(caption))
 
 
 @dataclass(frozen=True)
@@ -53,12 +78,18 @@ class Vocabulary:
     """Words by id; ids 0 to 3 are ``<pad> <bos> <eos> <unk>``."""
 
     words: tuple[str, ...]
+    rules: str = "conette"
+    bos: int = BOS  # the id in front of every caption; CoNeTTE puts the token of a task there
 
     def __post_init__(self):
+        if self.rules not in RULES:
+            raise ValueError(f"a vocabulary's rules are one of {RULES}, not {self.rules!r}")
         if self.words[:4] != SPECIALS:
             raise ValueError(f"a vocabulary starts with {SPECIALS}, this one with {self.words[:4]}")
         if len(set(self.words)) != len(self.words):
             raise ValueError("a vocabulary holds each word once")
+        if self.bos != BOS and not len(SPECIALS) <= self.bos < len(self.words):
+            raise ValueError(f"a vocabulary's bos is {BOS} or the id of a word, not {self.bos}")
 
     @classmethod
     def fit(cls, captions: Iterable[str]) -> "Vocabulary":
@@ -74,13 +105,13 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, caption: str) -> list[int]:
-        """Token ids with BOS in front and EOS behind; a word that is not known becomes UNK."""
+        """Token ids with `bos` in front and EOS behind; a word that is not known becomes UNK."""
         ids = self._ids
-        return [BOS, *(ids.get(word, UNK) for word in tokenise(caption)), EOS]
+        return [self.bos, *(ids.get(word, UNK) for word in tokenise(caption, self.rules)), EOS]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words of token ids, joined by spaces; PAD, BOS and EOS are left out."""
-        return " ".join(self.words[i] for i in ids if i not in (PAD, BOS, EOS))
+        """The words of token ids, joined by spaces; PAD, BOS, `bos` and EOS are left out."""
+        return " ".join(self.words[i] for i in ids if i not in (PAD, BOS, EOS, self.bos))
 
 
 def pad(sequences: list[list[int]]) -> list[list[int]]:

@@ -11,12 +11,18 @@ from aacstudy.models.decoder import Decoder
 from aacstudy.options import DecoderOptions
 
 
-def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+def token_nll(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Logits [batch, n, vocabulary] and targets [batch, n] -> losses [batch, n] in nats, 0 at padding.
 
-    No label smoothing: this is the loss that ranks, arXiv 2308.15090. Targets are the caption without BOS, with EOS.
+    Without label smoothing this is the loss that ranks, arXiv 2308.15090. Targets are the caption without BOS, with EOS.
     """
-    flat = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+    flat = F.cross_entropy(
+        logits.flatten(0, 1),
+        targets.flatten(),
+        ignore_index=PAD,
+        reduction="none",
+        label_smoothing=label_smoothing,
+    )
     return flat.view(targets.shape)  # [batch, n]
 
 

@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.captioner import Captioner
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
 
 if TYPE_CHECKING:
-    from aacstudy.models.encoder import TaggingEncoder
+    from aacstudy.models.tagger import Tagger
 
 HEADER = "aacstudy"  # the one key of the safetensors header that we use
 
@@ -72,9 +73,9 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def save_encoder(
-    path: str | Path, encoder: TaggingEncoder, classes: tuple[str, ...], extra: dict | None = None
+    path: str | Path, encoder: Tagger, classes: tuple[str, ...], extra: dict | None = None
 ) -> None:
-    """Write an encoder with its options, front-end and class names, in the order of its logits, and anything JSON-able.
+    """Write an encoder of any kind with its options, front-end, class names in the order of its logits, and `extra`.
 
     Raises ValueError where the number of names is not the encoder's number of classes.
     """
@@ -91,12 +92,12 @@ def save_encoder(
     save(path, encoder.state_dict(), metadata)
 
 
-def load_encoder(path: str | Path) -> tuple[TaggingEncoder, tuple[str, ...]]:
-    """Read an encoder, in eval mode on the CPU, and its class names.
+def load_encoder(path: str | Path) -> tuple[Tagger, tuple[str, ...]]:
+    """Read an encoder of the kind its options say, in eval mode on the CPU, and its class names.
 
     Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global random state is kept.
     """
-    from aacstudy.models.encoder import TaggingEncoder  # here, as timm takes seconds to import
+    from aacstudy.models.encoder import build_encoder  # here, as timm takes seconds to import
 
     tensors, metadata = load(path)
     _check_metadata(path, metadata, "TaggingEncoder", {"frontend": dict, "options": dict, "classes": list})
@@ -104,43 +105,42 @@ def load_encoder(path: str | Path) -> tuple[TaggingEncoder, tuple[str, ...]]:
     options = _options(path, EncoderOptions, metadata["options"])
     classes = tuple(metadata["classes"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
-        encoder = TaggingEncoder(frontend, options, len(classes))
-    _fill(path, encoder, tensors)
+        encoder = build_encoder(frontend, options, len(classes))
+    fill(path, encoder, tensors)
     return encoder.eval(), classes
 
 
-def save_captioner(path: str | Path, captioner: Captioner, vocabulary: list[str], extra: dict) -> None:
-    """Write a captioner with its options, heads included, its vocabulary in id order, and anything JSON-able.
+def save_captioner(path: str | Path, captioner: Captioner, vocabulary: Vocabulary, extra: dict) -> None:
+    """Write a captioner with its options, heads included, its vocabulary with its rules, and anything JSON-able.
 
     Raises ValueError where the vocabulary is not as long as the captioner's, or `extra` is not JSON.
     """
-    vocabulary = list(vocabulary)
     if len(vocabulary) != captioner.vocabulary_size:
         raise ValueError(f"{path}: {len(vocabulary)} words for a captioner of {captioner.vocabulary_size}")
     metadata = {
         "model": "Captioner",
         "frame_dim": captioner.frame_dim,
         "options": asdict(captioner.options),
-        "vocabulary": vocabulary,
+        "vocabulary": asdict(vocabulary),
         "extra": extra,
     }
     save(path, captioner.state_dict(), metadata)
 
 
-def load_captioner(path: str | Path) -> tuple[Captioner, list[str], dict]:
+def load_captioner(path: str | Path) -> tuple[Captioner, Vocabulary, dict]:
     """Read a captioner, in eval mode on the CPU, its vocabulary and the extra mapping.
 
     Raises FileNotFoundError, or ValueError naming the file and what in it is wrong; no option is ever filled
     with a default, as another number of heads would load and give other losses. The global random state is kept.
     """
     tensors, metadata = load(path)
-    wanted = {"frame_dim": int, "options": dict, "vocabulary": list, "extra": dict}
+    wanted = {"frame_dim": int, "options": dict, "vocabulary": dict, "extra": dict}
     _check_metadata(path, metadata, "Captioner", wanted)
     options = _options(path, DecoderOptions, metadata["options"])
-    vocabulary = metadata["vocabulary"]
+    vocabulary = _options(path, Vocabulary, metadata["vocabulary"])
     with torch.random.fork_rng(devices=[]):
         captioner = Captioner(metadata["frame_dim"], len(vocabulary), options)
-    _fill(path, captioner, tensors)
+    fill(path, captioner, tensors)
     return captioner.eval(), vocabulary, metadata["extra"]
 
 
@@ -154,7 +154,7 @@ def _check_metadata(path, metadata: dict, model: str, wanted: dict[str, type]) -
 
 
 def _options(path, cls: type, values: dict):
-    """Build an options dataclass from exactly its own fields."""
+    """Build a dataclass from exactly its own fields."""
     names = {field.name for field in fields(cls)}
     if names != values.keys():
         raise ValueError(
@@ -169,17 +169,24 @@ def _options(path, cls: type, values: dict):
         raise ValueError(f"{path}: {cls.__name__} in the metadata: {error}") from error
 
 
-def _fill(path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load tensors whose names, shapes and types must be exactly the model's."""
+def fill(
+    path: str | Path, model: nn.Module, tensors: dict[str, Tensor], names: dict[str, str] | None = None
+) -> None:
+    """Load tensors whose names, shapes and types must be exactly the model's.
+
+    `names` gives the file's name of a tensor for each of the model's that is called otherwise there. Raises
+    ValueError listing all that is missing, unexpected or of another shape or type, by the file's names.
+    """
     own = model.state_dict()
-    problems = [f"missing tensor '{name}'" for name in own if name not in tensors]
-    problems += [f"unexpected tensor '{name}'" for name in tensors if name not in own]
-    for name in own.keys() & tensors.keys():
-        found, wanted = tensors[name], own[name]
+    called = {name: (names or {}).get(name, name) for name in own}  # own name -> name in the file
+    problems = [f"missing tensor '{name}'" for name in called.values() if name not in tensors]
+    problems += [f"unexpected tensor '{name}'" for name in tensors.keys() - set(called.values())]
+    for name, theirs in called.items():
+        wanted, found = own[name], tensors.get(theirs, own[name])
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             problems.append(
-                f"tensor '{name}' is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
+                f"tensor '{theirs}' is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
             )
     if problems:
-        raise ValueError(f"{path}: the tensors do not fit the metadata: " + "; ".join(sorted(problems)))
-    model.load_state_dict(tensors, strict=True)
+        raise ValueError(f"{path}: the tensors do not fit the network: " + "; ".join(sorted(problems)))
+    model.load_state_dict({name: tensors[theirs] for name, theirs in called.items()}, strict=True)

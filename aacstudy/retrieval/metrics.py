@@ -16,7 +16,6 @@ import pandas as pd
 
 AP_DEPTH = 10
 POLICIES = ("expected", "optimistic", "pessimistic")
-_BLOCK = 2_000_000  # elements of one comparison block: bounds the memory at some tens of MB
 
 
 class TieGroups(NamedTuple):
@@ -55,7 +54,7 @@ def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieG
 
     scores, tie_break `[queries, items]`, relevant bool `[queries, items]`. `tie_break` orders items of equal score.
     The optimistic policy keeps of each group only its relevant items at its head, the pessimistic at its tail.
-    Time grows with relevant pairs x items. Errors as `evaluate`.
+    Time grows with relevant pairs x items, memory does not. Errors as `evaluate`.
     """
     scores, relevant, tie_break = _check(scores, relevant, tie_break)
     if ties not in POLICIES:
@@ -63,24 +62,37 @@ def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieG
     items = scores.shape[1]
     query, item = np.nonzero(relevant)
     counts = np.empty((4, len(query)), dtype=np.int64)
-    step = max(1, _BLOCK // items)
-    for start in range(0, len(query), step):
-        q, i = query[start : start + step], item[start : start + step]
-        rows, own = scores[q], scores[q, i][:, None]  # [pairs, items], [pairs, 1]
-        better, equal = rows > own, rows == own
-        if tie_break is not None:
-            rows, own = tie_break[q], tie_break[q, i][:, None]
-            better |= equal & (rows > own)
-            equal &= rows == own
-        useful = relevant[q]
-        masks = (better, better & useful, equal, equal & useful)
-        counts[:, start : start + step] = [np.count_nonzero(mask, axis=1) for mask in masks]
+    ends = np.searchsorted(query, np.arange(len(scores) + 1))
+    for row, start, stop in zip(range(len(scores)), ends, ends[1:]):
+        second = None if tie_break is None else tie_break[row]
+        # What stands before a relevant item and ties with it: among all items, then among the relevant ones.
+        inside = item[start:stop]
+        counts[::2, start:stop] = _standing(scores[row], inside, second)
+        own_second = None if second is None else second[inside]
+        counts[1::2, start:stop] = _standing(scores[row, inside], np.arange(len(inside)), own_second)
     # Relevant items that tie with one another describe the same group: keep it once.
     _, first = np.unique(query * (items + 1) + counts[0], return_index=True)
     query, (before, relevant_before, tied, inside) = query[first], counts[:, first]
     if ties == "pessimistic":
         before = before + tied - inside
     return TieGroups(query, before, relevant_before, tied if ties == "expected" else inside, inside)
+
+
+def _standing(scores, chosen, second):
+    """How many of the items score better than each chosen one, and how many tie with it (itself included).
+
+    scores, second (or None) `[items]`, chosen `[some]`: indices. Returns two rows `[some]`.
+    """
+    counts = np.empty((2, len(chosen)), dtype=np.int64)
+    for place, own in enumerate(scores[chosen]):
+        counts[:, place] = np.count_nonzero(scores > own), np.count_nonzero(scores == own)
+    if second is not None:
+        for place in np.flatnonzero(counts[1] > 1):
+            tied = second[scores == scores[chosen[place]]]
+            own = second[chosen[place]]
+            counts[0, place] += np.count_nonzero(tied > own)
+            counts[1, place] = np.count_nonzero(tied == own)
+    return counts
 
 
 def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:

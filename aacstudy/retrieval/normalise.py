@@ -1,7 +1,8 @@
-"""Post-hoc normalisations of the score matrix: pure functions `(scores, bank=None) -> scores`.
+"""Normalisations of each caption's scores by their location and scale: pure functions `(scores, bank=None) -> scores`.
 
-Rows are audios, columns are captions, a higher score is better. Each function here rescales every caption column
-by an increasing map, so it can change audio-to-text results only: the order of audios under one caption stays.
+Rows are audios, columns are captions, a higher score is better (score = -loss). Each function maps every caption
+column by a strictly increasing map (`percentile` by one that ties), so it can change audio-to-text results only: the
+order of audios under one caption stays. `per_audio` turns any of them to the other axis.
 
 *Transductive* (`bank=None`): the statistics come from the scored audios themselves, that is from the whole test
 pool, which a system that answers one query at a time does not have. *Online* (`bank` given): they come from other
@@ -11,12 +12,17 @@ others are tested beside it.
 Errors: ValueError for a value that is not finite (naming row and column) and for a bank of other captions.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+
+# Turns the median absolute deviation of normal data into its standard deviation.
+_MAD_TO_DEVIATION = 1.4826022185056018
 
 
 def raw(scores, bank=None) -> np.ndarray:
     """Return the scores unchanged, as float64 `[audios, captions]`; `bank` is only checked."""
-    scores, _ = _check(scores, bank)
+    scores, _ = check(scores, bank)
     return scores
 
 
@@ -29,11 +35,9 @@ def min_max(scores, bank=None) -> np.ndarray:
     has them tied: state the tie policy (`metrics.evaluate(tie_break=raw scores)` is the authors').
     Source: arXiv 2308.15090, there on losses (lowest loss 0); here on scores (highest score 1).
     """
-    scores, bank = _check(scores, bank)
+    scores, bank = check(scores, bank)
     low, high = bank.min(axis=0), bank.max(axis=0)  # [captions]
-    constant = low == high
-    span = np.where(constant, 1.0, high - low)
-    return np.where(constant, 0.5, (scores - low) / span)
+    return _standard(scores, low, high - low, low == high, 0.5)
 
 
 def z_score(scores, bank=None) -> np.ndarray:
@@ -42,26 +46,101 @@ def z_score(scores, bank=None) -> np.ndarray:
     scores `[audios, captions]`, bank `[bank audios, captions]` or None. The deviation is the population's (divided
     by the number of audios). A column that is constant in the bank gives 0 everywhere.
     """
-    scores, bank = _check(scores, bank)
-    # Equality, not a deviation of 0: rounding can leave a constant column a deviation of 1e-17.
-    constant = bank.min(axis=0) == bank.max(axis=0)
-    deviation = np.where(constant, 1.0, bank.std(axis=0))
-    return np.where(constant, 0.0, (scores - bank.mean(axis=0)) / deviation)
+    scores, bank = check(scores, bank)
+    return _standard(scores, bank.mean(axis=0), bank.std(axis=0), _constant(bank), 0.0)
 
 
+def robust_z(scores, bank=None) -> np.ndarray:
+    """As `z_score` with the median and the median absolute deviation (scaled to the normal's deviation).
+
+    A column half of whose bank is one value has no such deviation; its standard deviation stands in.
+    """
+    scores, bank = check(scores, bank)
+    middle = np.median(bank, axis=0)  # [captions]
+    deviation = _MAD_TO_DEVIATION * np.median(np.abs(bank - middle), axis=0)
+    deviation = np.where(deviation > 0, deviation, bank.std(axis=0))
+    return _standard(scores, middle, deviation, _constant(bank), 0.0)
+
+
+def centre(scores, bank=None) -> np.ndarray:
+    """Subtract each caption's mean over the bank: the location of `z_score` without its scale."""
+    scores, bank = check(scores, bank)
+    return scores - bank.mean(axis=0)
+
+
+def scale(scores, bank=None) -> np.ndarray:
+    """Divide by each caption's standard deviation over the bank: the scale of `z_score` without its location.
+
+    A column that is constant in the bank is left as it is.
+    """
+    scores, bank = check(scores, bank)
+    return scores / np.where(_constant(bank), 1.0, bank.std(axis=0))
+
+
+def shift_min(scores, bank=None) -> np.ndarray:
+    """Subtract each caption's lowest score in the bank: the location of `min_max` without its scale."""
+    scores, bank = check(scores, bank)
+    return scores - bank.min(axis=0)
+
+
+def divide_range(scores, bank=None) -> np.ndarray:
+    """Divide by each caption's range in the bank: the scale of `min_max` without its location.
+
+    A column that is constant in the bank is left as it is.
+    """
+    scores, bank = check(scores, bank)
+    return scores / np.where(_constant(bank), 1.0, np.ptp(bank, axis=0))
+
+
+def percentile(scores, bank=None) -> np.ndarray:
+    """Share of the bank's audios that score below, per caption; in [0, 1].
+
+    Ties are many, all beyond the bank's ends among them: break them by the raw scores (`evaluate(tie_break=...)`).
+    """
+    scores, bank = check(scores, bank)
+    ordered = np.sort(bank.T, axis=1)  # [captions, bank audios]
+    below = [np.searchsorted(one, column) for one, column in zip(ordered, np.ascontiguousarray(scores.T))]
+    return np.stack(below, axis=1) / len(bank)
+
+
+def per_audio(normalise: Callable) -> Callable:
+    """Turn a normalisation of captions into the same one of audios: `(scores, bank=None, **parameters)`.
+
+    The bank is then `[audios, bank captions]`: the same audios with other captions. Text-to-audio is what can change.
+    """
+
+    def turned(scores, bank=None, **parameters) -> np.ndarray:
+        bank = None if bank is None else np.asarray(bank).T
+        return np.ascontiguousarray(normalise(np.asarray(scores).T, bank, **parameters).T)
+
+    return turned
+
+
+# What the paper compares, and the same without ties; methods.py has all.
 NORMALISERS = {"raw": raw, "min_max": min_max, "z": z_score}
 
 
-def _check(scores, bank):
+def check(scores, bank=None, axis: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and bank (without one the scores again) as finite float64 matrices that agree along `axis`."""
     scores = _finite("scores", scores)
     if bank is None:
         return scores, scores
     bank = _finite("bank", bank)
-    if bank.shape[1] != scores.shape[1]:
+    if bank.shape[axis] != scores.shape[axis]:
+        kind = ("audios", "captions")[axis]
         raise ValueError(
-            f"bank has {bank.shape[1]} captions, scores {scores.shape[1]}: they must be the same captions"
+            f"bank has {bank.shape[axis]} {kind}, scores {scores.shape[axis]}: they must be the same {kind}"
         )
     return scores, bank
+
+
+def _constant(bank) -> np.ndarray:
+    # Equality, not a deviation of 0: rounding can leave a constant column a deviation of 1e-17.
+    return bank.min(axis=0) == bank.max(axis=0)
+
+
+def _standard(scores, location, spread, constant, without) -> np.ndarray:
+    return np.where(constant, without, (scores - location) / np.where(constant, 1.0, spread))
 
 
 def _finite(name, matrix):

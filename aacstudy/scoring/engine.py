@@ -57,7 +57,8 @@ class Engine:
 
     float32 equals the reference within 1e-4; bfloat16 is about twice as fast and ranks alike. ``memory`` (bytes or
     ``'2GB'``) bounds what is held beside the model, the captions and the result; if not even the smallest block fits,
-    the smallest block is used. Results of an audio are the same bits whatever other audios are in the call. The
+    the smallest block is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as the
+    training loss does; the ranking loss has none. Results of an audio are the same bits whatever other audios are in the call. The
     captioner's weights are copied: build a new engine after training on.
 
     Raises ValueError for another dtype, unreadable memory, captions without a target, with padding, ids outside the
@@ -70,11 +71,13 @@ class Engine:
         captions: Sequence[list[int]],
         dtype: str = "float32",
         memory: str | int = "2GB",
+        label_smoothing: float = 0.0,
     ):
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         captioner.eval()
         self.captioner, self.dtype, self.memory = captioner, DTYPES[dtype], parse_bytes(memory)
+        self.label_smoothing = label_smoothing
         decoder = captioner.decoder
         self.device = decoder.embedding.weight.device
         with torch.inference_mode():
@@ -187,7 +190,11 @@ class Engine:
         for start, stop, first, last in block.parts:
             logits = self.classifier(x[start:stop])  # [rows, vocabulary]
             logp = F.log_softmax(logits, dim=1, dtype=torch.float32)
-            losses.append(logp[block.edge_node[first:last], block.edge_token[first:last]])
+            node = block.edge_node[first:last]
+            loss = logp[node, block.edge_token[first:last]]
+            if self.label_smoothing:
+                loss = torch.lerp(loss, logp.mean(dim=1)[node], self.label_smoothing)
+            losses.append(loss)
         return torch.cat(losses).neg_()
 
     def _sums(self, block: _Block, heard: list[Heard]) -> Tensor:

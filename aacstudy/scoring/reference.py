@@ -9,11 +9,16 @@ from aacstudy.models.captioner import Captioner, token_nll
 
 
 @torch.inference_mode()
-def nll_reference(captioner: Captioner, frames: Sequence[Tensor], captions: Sequence[list[int]]) -> Tensor:
+def nll_reference(
+    captioner: Captioner,
+    frames: Sequence[Tensor],
+    captions: Sequence[list[int]],
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Negative log-likelihoods [audios, captions]: sums over a caption's words and EOS, natural log, float32.
 
     frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv 2308.15090, before
-    its division by the number of tokens; evaluation mode, no label smoothing.
+    its division by the number of tokens; evaluation mode, there no label smoothing.
     """
     captioner.eval()
     device = next(captioner.parameters()).device
@@ -22,7 +27,7 @@ def nll_reference(captioner: Captioner, frames: Sequence[Tensor], captions: Sequ
         for c, ids in enumerate(captions):
             tokens = torch.tensor([ids], device=device)  # [1, n]
             logits = captioner(clip[None].to(device), None, tokens[:, :-1])  # [1, n - 1, vocabulary]
-            result[a, c] = token_nll(logits, tokens[:, 1:]).sum().cpu()
+            result[a, c] = token_nll(logits, tokens[:, 1:], label_smoothing).sum().cpu()
     return result
 
 

@@ -44,7 +44,7 @@ def mix_padding(padding: Tensor | None, partner: Tensor) -> Tensor | None:
 def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: torch.Generator) -> Tensor:
     """Where stripes lie, bool [batch, size]: whole ones inside the first ``lengths`` [batch] of an axis."""
     shape = (len(lengths), stripes)
-    longest = (lengths * share).long()[:, None]  # [batch, 1]
+    longest = (lengths.double() * share).long()[:, None]  # [batch, 1]
     width = (torch.rand(shape, generator=generator) * (longest + 1)).long()
     start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width + 1)).long()
     place = torch.arange(size)[None, None]  # [1, 1, size]

@@ -1,8 +1,11 @@
-"""The captioner learns to write captions from frozen frames: cross-entropy, teacher forcing."""
+"""The captioner learns to write captions from frozen frames: cross-entropy, teacher forcing.
+
+Source of the recipe: arXiv 2308.15090 and 2309.00454, and the authors' code.
+"""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,20 +16,59 @@ from tqdm import tqdm
 
 from aacstudy import frames as frame_files
 from aacstudy.corpus import Corpus
-from aacstudy.corpus.text import PAD, Vocabulary, pad
+from aacstudy.corpus.text import PAD, Vocabulary, pad, tokenise
+from aacstudy.generation import forbidden_repeats, greedy
 from aacstudy.models.captioner import Captioner, token_nll
 from aacstudy.models.checkpoint import save_captioner
-from aacstudy.options import DecoderOptions, TrainingOptions
+from aacstudy.options import DecoderOptions, DecodingOptions, TrainingOptions
+from aacstudy.training import augment
 from aacstudy.training.loop import adamw, run_epochs
+from aacstudy.training.selection import scorer
+from aacstudy.training.subset import training_part
 
 
 def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Frames of clips [time, dim] each -> ([clips, longest, dim], bool padding [clips, longest], None if all are equal)."""
+    """Frames of clips [time, dim] -> ([clips, longest, dim], bool padding [clips, longest], None if all are equal)."""
     lengths = torch.tensor([len(one) for one in frames])
     padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
     if (lengths == lengths[0]).all():
         return padded, None
     return padded, torch.arange(padded.shape[1])[None, :] >= lengths[:, None]
+
+
+def batch_loss(
+    captioner: Captioner,
+    clips: Tensor,
+    padding: Tensor | None,
+    ids: Tensor,
+    options: TrainingOptions,
+    generator: torch.Generator,
+) -> Tensor:
+    """Smoothed cross-entropy per token of a batch, after the options' stripes and mixup: a scalar with gradient.
+
+    clips [batch, time, dim] with bool padding [batch, time] or None; ids [batch, n] with BOS and EOS. Frames and
+    previous words are mixed, the words to be predicted are not.
+    """
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    partner, weight = None, 1.0
+    if options.mask_stripes and options.mask_share:
+        clips = augment.mask_stripes(clips, padding, options.mask_stripes, options.mask_share, generator)
+    if options.mixup_alpha:
+        weight = augment.mixup_weight(options.mixup_alpha, generator)
+        partner = augment.partners(len(clips), generator)
+        clips, padding = augment.mix(clips, partner, weight), augment.mix_padding(padding, partner)
+    with torch.autocast(clips.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        memory, embedded = captioner.project(clips), captioner.embed(inputs)
+        if partner is not None:
+            embedded = augment.mix(embedded, partner, weight)
+        # a caption's own padding stands: what its partner adds behind its end is never seen
+        logits = captioner.decode_embedded(memory, padding, embedded, inputs == PAD)
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=PAD,
+        label_smoothing=options.label_smoothing,
+    )
 
 
 def train(
@@ -36,22 +78,32 @@ def train(
     options: TrainingOptions,
     seed: int,
     folder: Path,
+    score: Callable[[Captioner, Sequence[Tensor]], float] | None = None,
 ) -> pd.DataFrame:
-    """Train in place; the epoch with the lowest validation loss remains. Returns the history table.
+    """Train in place; the epoch that is best in ``options.select`` remains. Returns the history table.
 
     training and validation: (frames [time, dim] per clip, owner clip of each caption, token ids of each caption with
-    BOS and EOS). Selection is by mean cross-entropy per token without label smoothing.
+    BOS and EOS). The validation loss is the mean cross-entropy per token, without label smoothing. ``score`` tells how
+    well the captioner writes about the validation frames: it must be given where ``select`` is not validation_loss.
     """
+    if (options.select == "validation_loss") != (score is None):
+        raise ValueError(f"select is {options.select!r}; score must be given for written captions only")
+    device = next(captioner.parameters()).device
     frames, owners, captions = training
+    frames, validation = _near(frames, device), (_near(validation[0], device), *validation[1:])
+    if options.shuffle_frames:
+        fixed = torch.Generator().manual_seed(0)
+        validation = ([augment.shuffle_time(one, fixed) for one in validation[0]], *validation[1:])
     by_clip: list[list[int]] = [[] for _ in frames]
     for caption, owner in enumerate(owners):
         by_clip[owner].append(caption)
-    device = next(captioner.parameters()).device
     drawn = options.captions_per_epoch
     pairs = sum(min(drawn, len(one)) if drawn else len(one) for one in by_clip)
     batches = math.ceil(pairs / options.batch)
     optimiser = adamw(captioner, options.learning_rate, options.weight_decay)
-    schedule = _schedule(optimiser, options, batches)
+    schedule = learning_rates(optimiser, options, batches)
+    if options.compile:
+        captioner.decoder.compile(dynamic=True)  # in place: the names of the weights stay
 
     def train_epoch(generator: torch.Generator) -> dict[str, float]:
         chosen = []
@@ -59,33 +111,37 @@ def train(
             order = torch.randperm(len(one), generator=generator).tolist()
             chosen += [one[i] for i in (order[:drawn] if drawn else order)]
         shuffled = [chosen[i] for i in torch.randperm(len(chosen), generator=generator).tolist()]
-        total, tokens = torch.zeros(()), 0
-        for i in tqdm(range(0, pairs, options.batch), desc="captioning batches", leave=False):
-            rows = shuffled[i : i + options.batch]
-            clips, padding = pad_frames([frames[owners[row]] for row in rows])
-            ids = torch.tensor(pad([captions[row] for row in rows])).to(device)
-            logits = captioner(clips.to(device), None if padding is None else padding.to(device), ids[:, :-1])
-            loss = F.cross_entropy(
-                logits.flatten(0, 1),
-                ids[:, 1:].flatten(),
-                ignore_index=PAD,
-                label_smoothing=options.label_smoothing,
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(captioner.parameters(), options.clip_norm)
-            optimiser.step()
-            if options.schedule == "one_cycle":
-                schedule.step()
-            count = int((ids[:, 1:] != PAD).sum())
-            total, tokens = total + loss.detach().cpu() * count, tokens + count
+        total, tokens = torch.zeros((), device=device), 0
+        words = sum(len(captions[row]) - 1 for row in shuffled)
+        with tqdm(desc="captioning", total=words, unit="token", unit_scale=True, leave=False) as bar:
+            for i in range(0, pairs, options.batch):
+                rows = shuffled[i : i + options.batch]
+                heard = [frames[owners[row]] for row in rows]
+                if options.shuffle_frames:
+                    heard = [augment.shuffle_time(one, generator) for one in heard]
+                clips, padding = pad_frames(heard)
+                padding = None if padding is None else padding.to(device)
+                ids = torch.tensor(pad([captions[row] for row in rows])).to(device)
+                loss = batch_loss(captioner, clips.to(device), padding, ids, options, generator)
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(captioner.parameters(), options.clip_norm)
+                optimiser.step()
+                if options.schedule == "one_cycle":
+                    schedule.step()
+                count = sum(len(captions[row]) - 1 for row in rows)
+                total, tokens = total + loss.detach() * count, tokens + count
+                bar.update(count)
         rate = schedule.get_last_lr()[0]
         if options.schedule == "cosine":
             schedule.step()
         return {"loss": float(total / tokens), "learning_rate": rate}
 
-    def validate() -> dict[str, float]:
-        return {"validation_loss": mean_loss(captioner, *validation, batch=options.batch)}
+    def validate(epoch: int) -> dict[str, float]:
+        row = {"validation_loss": mean_loss(captioner, *validation, batch=options.batch)}
+        if score is not None and (epoch % options.validate_every == 0 or epoch == options.epochs):
+            row[f"validation_{options.select}"] = score(captioner, validation[0])
+        return row
 
     return run_epochs(
         captioner,
@@ -95,10 +151,17 @@ def train(
         seed,
         train_epoch,
         validate,
-        "-validation_loss",
+        "-validation_loss" if score is None else f"validation_{options.select}",
         folder,
         f"captioner, seed {seed}",
     )
+
+
+def _near(frames: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """The frames on a GPU if half of its free memory holds them, else where they are."""
+    if device.type != "cuda" or sum(one.nbytes for one in frames) > torch.cuda.mem_get_info(device)[0] / 2:
+        return frames
+    return [one.to(device) for one in frames]
 
 
 def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) -> float:
@@ -116,13 +179,32 @@ def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) 
     return total / tokens
 
 
-def _schedule(optimiser, options: TrainingOptions, batches: int):
+def write(
+    captioner: Captioner, frames: Sequence[Tensor], vocabulary: Vocabulary, batch: int = 64
+) -> list[str]:
+    """One greedy caption for each clip [time, dim], at the default decoding options."""
+    device = next(captioner.parameters()).device
+    options = DecodingOptions()
+    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)
+    texts = []
+    for i in tqdm(range(0, len(frames), batch), desc="writing captions", leave=False):
+        clips, padding = pad_frames([frames[row] for row in range(i, min(i + batch, len(frames)))])
+        padding = None if padding is None else padding.to(device)
+        found = greedy(captioner, clips.to(device), padding, options, forbidden, vocabulary.bos)
+        texts += [vocabulary.decode(one.tokens) for (one,) in found]
+    return texts
+
+
+def learning_rates(
+    optimiser: torch.optim.Optimizer, options: TrainingOptions, batches: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The options' schedule, for epochs of so many batches: one_cycle steps per batch, cosine per epoch."""
     if options.schedule == "one_cycle":
         steps = options.epochs * batches
         # torch divides by zero where warming up takes exactly one step
         warm_up = 0.2 if steps != 5 else 0.25
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, options.learning_rate, total_steps=steps, pct_start=warm_up
+            optimiser, [group["lr"] for group in optimiser.param_groups], total_steps=steps, pct_start=warm_up
         )
     # lr = (1 + cos(k pi / K)) / 2 * lr0 per epoch, as published
     return torch.optim.lr_scheduler.LambdaLR(
@@ -132,11 +214,13 @@ def _schedule(optimiser, options: TrainingOptions, batches: int):
 
 def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, device: torch.device) -> None:
     """Train a captioner on a corpus' training split; write captioner and history into ``folder``."""
-    corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
-    training, validation = corpus.split("train"), corpus.split("validation")
-    vocabulary = Vocabulary.fit(training.captions["text"])
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     decoder = DecoderOptions(**parameters["decoder"])
+    # first of all, as what it needs may be missing
+    metric = None if options.select == "validation_loss" else scorer(options.select, device)
+    corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
+    training, validation = training_part(corpus.split("train"), options, seed), corpus.split("validation")
+    vocabulary = Vocabulary.fit(training.captions["text"])
     torch.manual_seed(seed)
     width = next(iter(by_clip.values())).shape[1]
     captioner = Captioner(width, len(vocabulary), decoder).to(device)
@@ -148,12 +232,24 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
         )
         for part in (training, validation)
     ]
-    history = train(captioner, *sets, options, seed, folder)
-    save_captioner(folder / "captioner.safetensors", captioner, list(vocabulary.words), parameters)
+    references: list[list[str]] = [[] for _ in validation.clips["clip"]]
+    for owner, text in zip(validation.owners(), validation.captions["text"]):
+        references[owner].append(" ".join(tokenise(text)))
+
+    def score(captioner: Captioner, clips: Sequence[Tensor]) -> float:
+        return metric(write(captioner, clips, vocabulary), references)
+
+    history = train(captioner, *sets, options, seed, folder, score if metric else None)
+    save_captioner(folder / "captioner.safetensors", captioner, vocabulary, parameters)
     history.to_csv(folder / "history.csv", index=False)
+    write_about(folder, captioner, len(vocabulary))
+
+
+def write_about(folder: Path, captioner: Captioner, words: int) -> None:
+    """Write what a trained captioner's size is: parameters, words of its vocabulary, width of its frames."""
     about = {
         "parameters": sum(p.numel() for p in captioner.parameters()),
-        "words": len(vocabulary),
-        "width": width,
+        "words": words,
+        "width": captioner.frame_dim,
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")

@@ -27,14 +27,15 @@ def run_epochs(
     epochs: int,
     seed: int,
     train_epoch: Callable[[torch.Generator], dict[str, float]],
-    validate: Callable[[], dict[str, float]],
+    validate: Callable[[int], dict[str, float]],
     better: str,
     folder: Path,
     name: str,
 ) -> pd.DataFrame:
     """Train, keep the weights of the best epoch in ``model``, and return one row of numbers per epoch.
 
-    ``better`` names the validation number that selects; a leading ``-`` means lower is better. After each epoch
+    ``better`` names the validation number that selects; a leading ``-`` means lower is better. ``validate`` is told
+    the epoch, from 1, and may leave that number out of some, which are then not selected. After each epoch
     everything is saved in ``folder/resume.pt``; a run that finds it goes on from there. Each epoch's random numbers
     follow from (seed, epoch), so a resumed run ends exactly as an unbroken one.
     """
@@ -56,10 +57,11 @@ def run_epochs(
         row = {"epoch": epoch + 1} | train_epoch(torch.Generator().manual_seed(seed * 100_003 + epoch))
         model.eval()
         with torch.inference_mode():
-            row |= validate()
+            row |= validate(epoch + 1)
         if not all(map(_finite, row.values())):
             raise FloatingPointError(f"{name}: epoch {epoch + 1} gave {row}; lower the learning rate")
-        if not history or sign * row[key] > max(sign * past[key] for past in history):
+        past = [sign * one[key] for one in history if key in one]
+        if key in row and (not past or sign * row[key] > max(past)):
             best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         history.append(row)
         bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "epoch"})

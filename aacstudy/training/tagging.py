@@ -12,25 +12,26 @@ from tqdm import tqdm
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.audio import read
 from aacstudy.models.checkpoint import save_encoder
-from aacstudy.models.encoder import TaggingEncoder
+from aacstudy.models.encoder import build_encoder
+from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions, TaggingOptions
 from aacstudy.training.loop import adamw, run_epochs
 from aacstudy.training.metrics import average_precision
 
 
 @torch.no_grad()
-def initialise(encoder: TaggingEncoder, spectrograms: Tensor, labels: np.ndarray) -> None:
+def initialise(encoder: Tagger, spectrograms: Tensor, labels: np.ndarray) -> None:
     """Start a fresh encoder where a short training can end well.
 
     timm draws weights with σ = 0.02, right for long schedules; torch's own fan-in scaling learns in a few hundred
     steps (LOG.md has the comparison). The output biases start at the classes' log-odds
     and the input norm at the statistics of the log-mels [clips, 1, time, mels].
     """
-    for module in encoder.convnext.modules():
+    for module in encoder.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.reset_parameters()
     share = torch.from_numpy(labels.mean(axis=0)).float().clamp(1e-3, 0.5)
-    encoder.convnext.head.fc.bias.copy_(torch.logit(share))
+    encoder.output.bias.copy_(torch.logit(share))
     encoder.bn0.running_mean.copy_(spectrograms.mean(dim=(0, 1, 2)))
     encoder.bn0.running_var.copy_(spectrograms.var(dim=(0, 1, 2)))
 
@@ -49,7 +50,7 @@ def mask(logmels: Tensor, options: TaggingOptions, generator: torch.Generator) -
     return out
 
 
-def logmels(encoder: TaggingEncoder, waveforms: list[np.ndarray], batch: int = 64) -> Tensor:
+def logmels(encoder: Tagger, waveforms: list[np.ndarray], batch: int = 64) -> Tensor:
     """Log-mels [clips, 1, time, mels] of waveforms of one length, float32 [samples] each."""
     device = encoder.bn0.weight.device
     parts = []
@@ -60,7 +61,7 @@ def logmels(encoder: TaggingEncoder, waveforms: list[np.ndarray], batch: int = 6
     return torch.cat(parts)
 
 
-def predict(encoder: TaggingEncoder, spectrograms: Tensor, batch: int = 128) -> np.ndarray:
+def predict(encoder: Tagger, spectrograms: Tensor, batch: int = 128) -> np.ndarray:
     """Class scores [clips, classes] of log-mels [clips, 1, time, mels]: logits, which rank as probabilities do."""
     device = encoder.bn0.weight.device
     encoder.eval()
@@ -69,7 +70,7 @@ def predict(encoder: TaggingEncoder, spectrograms: Tensor, batch: int = 128) -> 
     return torch.cat(logits).numpy()
 
 
-def train(encoder: TaggingEncoder, training, validation, options: TaggingOptions, folder):
+def train(encoder: Tagger, training, validation, options: TaggingOptions, folder):
     """Train in place; the best epoch by mAP on ``validation`` remains. Returns the history table.
 
     training and validation: (log-mels [clips, 1, time, mels], labels bool [clips, classes] as numpy).
@@ -96,7 +97,7 @@ def train(encoder: TaggingEncoder, training, validation, options: TaggingOptions
             losses.append(loss.detach())
         return {"loss": float(torch.stack(losses).mean())}
 
-    def validate() -> dict[str, float]:
+    def validate(epoch: int) -> dict[str, float]:
         return {
             "validation_map": float(
                 np.nanmean(average_precision(validation[1], predict(encoder, validation[0])))
@@ -133,7 +134,7 @@ def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.
     corpus = Corpus.load(corpus)
     classes = tuple(sorted(corpus.events["event"].unique()))
     torch.manual_seed(options.seed)
-    encoder = TaggingEncoder(frontend, shape, len(classes)).to(device)
+    encoder = build_encoder(frontend, shape, len(classes)).to(device)
     sets = {}
     for split in ("tagging_train", "tagging_test"):
         part = corpus.split(split)

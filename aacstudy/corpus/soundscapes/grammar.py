@@ -4,6 +4,7 @@ The rates are chosen so that what real captions do to a captioner happens here t
 generic ones that fit every clip, words that the audio cannot explain (measured in LOG.md).
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +106,10 @@ AND = (("and", "{a} and {b}", "finite", "finite", 2), ("and", "{a} and {b}", "ge
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares of the captions of a scene with two events, and of phrases inside a caption."""
+    """Shares of the captions of a scene with two events, and of phrases inside a caption.
+
+    ``rare`` turns every list of paraphrases and relations round: what is usual here is rare there, and the other way.
+    """
 
     generic: float = 0.05
     partial: float = 0.10
@@ -115,6 +119,7 @@ class Rates:
     progressive: float = 0.15
     adverb_single: float = 0.6
     adverb_pair: float = 0.15
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,13 +139,15 @@ class Caption:
     swap: str = ""
 
 
-def _zipf(rng: np.random.Generator, n: int, exponent: float = 1.0) -> int:
-    weights = 1.0 / np.arange(1, n + 1) ** exponent
-    return int(rng.choice(n, p=weights / weights.sum()))
+def _zipf(rng: np.random.Generator, n: int, rare: bool) -> int:
+    weights = 1.0 / np.arange(1, n + 1)
+    drawn = int(rng.choice(n, p=weights / weights.sum()))
+    return n - 1 - drawn if rare else drawn
 
 
-def _weighted(rng: np.random.Generator, templates):
+def _weighted(rng: np.random.Generator, templates, rare: bool):
     weights = np.array([template[-1] for template in templates], dtype=float)
+    weights = 1 / weights if rare else weights
     return templates[int(rng.choice(len(templates), p=weights / weights.sum()))]
 
 
@@ -163,14 +170,14 @@ class _Clause:
 
 def _clause(event: str, rng: np.random.Generator, rates: Rates, adverb: float) -> _Clause:
     choices = PHRASES[event]
-    phrase = choices[_zipf(rng, len(choices))]
+    phrase = choices[_zipf(rng, len(choices), rates.rare)]
     if rng.random() < rates.superordinate:
         phrase = SUPERORDINATE[event]
     adverbs = []
     if rng.random() < adverb:
-        adverbs.append(MANNERS[_zipf(rng, len(MANNERS))])
+        adverbs.append(MANNERS[_zipf(rng, len(MANNERS), rates.rare)])
     if rng.random() < adverb:
-        adverbs.append(PLACES[_zipf(rng, len(PLACES))])
+        adverbs.append(PLACES[_zipf(rng, len(PLACES), rates.rare)])
     return _Clause(*phrase, " ".join(adverbs), bool(rng.random() < rates.progressive))
 
 
@@ -181,17 +188,20 @@ def _sentence(text: str) -> str:
 def _relation(
     kind: str, first: str, second: str, templates, rng: np.random.Generator, rates: Rates
 ) -> Caption:
-    name, template, form_a, form_b, _ = _weighted(rng, templates)
+    template = _weighted(rng, templates, rates.rare)
     a = _clause(first, rng, rates, rates.adverb_pair)
     b = _clause(second, rng, rates, rates.adverb_pair)
+    return _joined(kind, (first, second), template, a, b)
+
+
+def _joined(kind: str, mentions: tuple[str, str], chosen, a: _Clause, b: _Clause) -> Caption:
+    name, template, form_a, form_b, _ = chosen
     text = _sentence(template.format(a=a.render(form_a), b=b.render(form_b)))
     swap = _sentence(template.format(a=b.render(form_a), b=a.render(form_b)))
     if kind != "sequence" or (a.subject, a.gerund) == (b.subject, b.gerund):
         swap = ""  # "an animal ... before an animal ...": exchanged, it says the same
     fronted = "fronted " if template.startswith("after") else ""
-    return Caption(
-        text, kind, name, f"{fronted}{form_a}/{form_b}", (first, second), "" if swap == text else swap
-    )
+    return Caption(text, kind, name, f"{fronted}{form_a}/{form_b}", mentions, "" if swap == text else swap)
 
 
 def caption(kind: str, events: tuple[str, ...], rng: np.random.Generator, rates: Rates = Rates()) -> Caption:
@@ -201,7 +211,7 @@ def caption(kind: str, events: tuple[str, ...], rng: np.random.Generator, rates:
     """
     draw = rng.random()
     if draw < rates.generic:
-        return Caption(GENERIC[_zipf(rng, len(GENERIC))], "generic")
+        return Caption(GENERIC[_zipf(rng, len(GENERIC), rates.rare)], "generic")
     draw -= rates.generic
     if kind == "single" or draw < rates.partial:
         event = events[int(rng.integers(len(events)))]
@@ -245,3 +255,57 @@ def captions(
         taken.add(candidate.text)
         found.append(candidate)
     return found
+
+
+def pair_captions(
+    events: tuple[str, str], rng: np.random.Generator, rates: Rates = Rates(superordinate=0)
+) -> list[tuple[Caption, Caption, Caption]]:
+    """Captions of a first event before a second, of the second before the first, and of both at once.
+
+    One triple per connective of ``SEQUENCE``. The first two exchange exactly the two clauses; the third has the same
+    clauses, joined by ``while`` or ``as``.
+    """
+    triples = []
+    for connective in dict.fromkeys(name for name, *_ in SEQUENCE):
+        template = _weighted(rng, [one for one in SEQUENCE if one[0] == connective], rates.rare)
+        at_once = _weighted(rng, [one for one in OVERLAP if one[0] in ("while", "as")], rates.rare)
+        a, b = (_clause(event, rng, rates, rates.adverb_pair) for event in events)
+        while (a.subject, a.gerund) == (b.subject, b.gerund):  # "water ... water ...": no order to tell
+            b = _clause(events[1], rng, rates, rates.adverb_pair)
+        triples.append(
+            (
+                _joined("sequence", events, template, a, b),
+                _joined("sequence", events[::-1], template, b, a),
+                _joined("overlap", events, at_once, a, b),
+            )
+        )
+    return triples
+
+
+def exchange_subjects(text: str, mentions: tuple[str, ...]) -> str:
+    """The caption with the subjects of its two events exchanged: "A dog falls while rain barks."; empty if it has none.
+
+    It has none where a subject cannot be found, where one is plural and the other is not (the verbs would give it away), and
+    where both are of one kind ("a man speaks while a woman talks" is as true the other way round).
+    """
+    if len(mentions) != 2 or len({SUPERORDINATE.get(event) for event in mentions}) == 1:
+        return ""
+    lower = text[:1].lower() + text[1:]
+    found = [_subject(lower, event) for event in mentions if event in PHRASES]
+    if len(found) < 2 or None in found:
+        return ""
+    (subject_a, at_a, number_a), (subject_b, at_b, number_b) = sorted(found, key=lambda one: one[1])
+    if subject_a == subject_b or number_a != number_b or at_b < at_a + len(subject_a):
+        return ""
+    between, rest = lower[at_a + len(subject_a) : at_b], lower[at_b + len(subject_b) :]
+    exchanged = lower[:at_a] + subject_b + between + subject_a + rest
+    return exchanged[0].upper() + exchanged[1:]
+
+
+def _subject(lower: str, event: str) -> tuple[str, int, bool] | None:
+    """Subject of an event's clause in a caption, where it stands and whether it is singular; None if not just once."""
+    found = set()
+    for subject, finite, gerund in (*PHRASES[event], SUPERORDINATE[event]):
+        for match in re.finditer(rf"\b{subject} ((is |are )?{gerund}|{finite})\b", lower):
+            found.add((subject, match.start(), finite.split()[0].endswith("s")))
+    return found.pop() if len(found) == 1 else None

@@ -1,12 +1,12 @@
-"""Scenes of one event, two in sequence or two at once, over background noise; and short tagging clips.
+"""Scenes of one event, two in sequence or two at once, over background noise; short tagging clips; pairs of scenes.
 
 Everything about a clip follows from (seed, split, number), so clips can be made in any order and by any number
 of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the last-bit differences between
 processors: the files are the same bytes everywhere.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,10 @@ from aacstudy.corpus.soundscapes.events import EVENTS, active_rms, synthesise
 from aacstudy.options import CorpusOptions
 
 SPLITS = ("train", "validation", "test", "tagging_train", "tagging_test")
+PAIRS = "pairs"  # the same two sounds in both orders and at once; scored, never trained on
+ORDERS = ("ab", "ba", "both")
 KINDS = ("single", "sequence", "overlap")
+_STREAMS = (*SPLITS, PAIRS)
 
 # Everyday sounds are not equally frequent; the order below is from frequent to rare (Zipf, exponent 0.6).
 _FREQUENT_FIRST = (
@@ -57,10 +60,15 @@ class Scene:
     hum: bool
     low_pass: float | None  # Hz
     peak: float
+    order: str = ""  # of a pair's clip: one of ORDERS
 
     @property
     def clip(self) -> str:
-        return f"{self.split}/{self.number:05d}"
+        return (
+            f"{self.split}/{self.number:04d}-{self.order}"
+            if self.order
+            else f"{self.split}/{self.number:05d}"
+        )
 
     @property
     def events(self) -> tuple[str, ...]:
@@ -68,13 +76,23 @@ class Scene:
 
 
 def _rng(options: CorpusOptions, split: str, number: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([options.seed, SPLITS.index(split), number, purpose])
+    return np.random.default_rng([options.seed, _STREAMS.index(split), number, purpose])
 
 
-def _distinct_events(rng: np.random.Generator, n: int, exponent: float) -> tuple[str, ...]:
-    weights = 1.0 / np.arange(1, len(BY_FREQUENCY) + 1) ** exponent
-    chosen = rng.choice(len(BY_FREQUENCY), size=n, replace=False, p=weights / weights.sum())
-    return tuple(BY_FREQUENCY[i] for i in chosen)
+def _distinct_events(
+    rng: np.random.Generator, n: int, exponent: float, options: CorpusOptions
+) -> tuple[str, ...]:
+    names = [event for event in BY_FREQUENCY if not options.events or event in options.events]
+    weights = 1.0 / np.arange(1, len(names) + 1) ** exponent
+    chosen = rng.choice(len(names), size=n, replace=False, p=weights / weights.sum())
+    return tuple(names[i] for i in chosen)
+
+
+def _check_events(options: CorpusOptions) -> None:
+    unknown = [event for event in options.events if event not in EVENTS]
+    if unknown or len(set(options.events)) == 1:
+        wrong = f"{unknown[0]!r} is no kind of sound" if unknown else "one kind of sound makes no pairs"
+        raise ValueError(f"corpus.events: {wrong}; there are {', '.join(EVENTS)}")
 
 
 def _spans(kind: str, events: tuple[str, ...], seconds: float, rng: np.random.Generator) -> tuple[Span, ...]:
@@ -104,19 +122,60 @@ def plan(split: str, number: int, options: CorpusOptions) -> Scene:
     seconds = options.tagging_seconds if tagging else options.seconds
     kind = KINDS[int(rng.choice(3, p=[0.6, 0.0, 0.4] if tagging else [0.2, 0.5, 0.3]))]
     # Tagging wants every class learnt: nearly uniform. Scenes are as unequal as everyday sounds.
-    events = _distinct_events(rng, 1 if kind == "single" else 2, 0.1 if tagging else 0.6)
+    events = _distinct_events(rng, 1 if kind == "single" else 2, 0.1 if tagging else 0.6, options)
     return Scene(
-        split,
-        number,
-        kind,
-        _spans(kind, events, seconds, rng),
-        seconds,
-        snr=float(rng.uniform(options.snr_low, options.snr_high)),
-        noise_slope=float(rng.uniform(0.0, 1.0)),
-        hum=bool(rng.random() < 0.25),
-        low_pass=float(rng.uniform(0.22, 0.48)) * options.sample_rate if rng.random() < 0.5 else None,
-        peak=float(rng.uniform(0.2, 0.95)),
+        split, number, kind, _spans(kind, events, seconds, rng), seconds, **_surroundings(options, rng)
     )
+
+
+def _surroundings(options: CorpusOptions, rng: np.random.Generator) -> dict:
+    return {
+        "snr": float(rng.uniform(options.snr_low, options.snr_high)),
+        "noise_slope": float(rng.uniform(0.0, 1.0)),
+        "hum": bool(rng.random() < 0.25),
+        "low_pass": float(rng.uniform(0.22, 0.48)) * options.sample_rate if rng.random() < 0.5 else None,
+        "peak": float(rng.uniform(0.2, 0.95)),
+    }
+
+
+def plan_pair(number: int, options: CorpusOptions) -> tuple[Scene, Scene, Scene]:
+    """Three clips of the same two sounds: a before b, b before a, both at once; all else is the same.
+
+    A sound is made once, long enough for the whole clip; where the two come in sequence, only its beginning is heard,
+    the same samples in both orders.
+    """
+    rng = _rng(options, PAIRS, number, 0)
+    seconds = options.seconds
+    events = _distinct_events(rng, 2, 0.6, options)
+    levels = [round(float(level), 2) for level in rng.uniform(-8.0, 0.0, size=2)]
+    heard = [round(float(length), 3) for length in rng.uniform(0.40, 0.48, size=2) * seconds]
+    gap = float(rng.uniform(0.0, 0.04)) * seconds
+    start = float(rng.uniform(0.0, 1.0)) * (seconds - sum(heard) - gap)
+    late = [start + length + gap for length in heard]  # where the other sound begins
+    whole = [_whole(seconds)] * 2
+    at_once = [float(onset) for onset in rng.uniform(0.0, 1.0, size=2) * (seconds - whole[0])]
+    surroundings = _surroundings(options, rng)
+
+    def scene(order: str, onsets: list[float], lengths: list[float]) -> Scene:
+        rounded = [round(onset, 3) for onset in onsets]
+        spans = [
+            Span(event, onset, round(onset + length, 3), level)
+            for event, onset, length, level in zip(events, rounded, lengths, levels)
+        ]
+        kind = "overlap" if order == "both" else "sequence"
+        spans = spans[::-1] if order == "ba" else spans
+        return Scene(PAIRS, number, kind, tuple(spans), seconds, **surroundings, order=order)
+
+    return (
+        scene("ab", [start, late[0]], heard),
+        scene("ba", [late[1], start], heard),
+        scene("both", at_once, whole),
+    )
+
+
+def _whole(seconds: float) -> float:
+    """Length of a pair's sounds, of which a sequence has the beginning."""
+    return round(0.9 * seconds, 3)
 
 
 def background(n: int, sample_rate: int, slope: float, hum: bool, rng: np.random.Generator) -> np.ndarray:
@@ -142,13 +201,29 @@ def render(scene: Scene, options: CorpusOptions) -> np.ndarray:
     mix = np.zeros(n)
     for span in scene.spans:
         start = round(span.onset * rate)
-        sound = synthesise(span.event, rng, span.offset - span.onset, rate)[: n - start]
+        if scene.order:
+            sound = _pair_sound(scene, span, options)[: n - start]
+        else:
+            sound = synthesise(span.event, rng, span.offset - span.onset, rate)[: n - start]
         mix[start : start + sound.size] += sound * 10 ** (span.level / 20)
     noise = background(n, rate, scene.noise_slope, scene.hum, rng)
     mix = mix + noise * active_rms(mix, rate) * 10 ** (-scene.snr / 20)
     if scene.low_pass is not None:
         mix = signal.sosfilt(signal.butter(4, scene.low_pass, fs=rate, output="sos"), mix)
     return np.round(mix * (scene.peak * 32767 / np.max(np.abs(mix)))).astype(np.int16)
+
+
+def _pair_sound(scene: Scene, span: Span, options: CorpusOptions) -> np.ndarray:
+    """The beginning of a pair's sound, as long as the span says; from a stream of its own, wherever it is heard."""
+    rng = _rng(options, PAIRS, scene.number, 3 + EVENTS.index(span.event))
+    sound = synthesise(span.event, rng, _whole(scene.seconds), options.sample_rate)
+    kept = round(round(span.offset - span.onset, 3) * options.sample_rate)
+    if kept >= sound.size:
+        return sound
+    fade = round(0.008 * options.sample_rate)
+    sound = sound[:kept].copy()
+    sound[-fade:] *= np.linspace(1.0, 0.0, fade)
+    return sound
 
 
 def _write(scene: Scene, folder: Path, options: CorpusOptions) -> None:
@@ -160,19 +235,32 @@ def _write(scene: Scene, folder: Path, options: CorpusOptions) -> None:
 def write_captions(scenes: list[Scene], options: CorpusOptions) -> pd.DataFrame:
     """Captions of scenes as a table; no text twice within validation or test (duplicates fill the top ranks)."""
     taken: dict[str, set[str]] = {"validation": set(), "test": set()}
-    rows = []
+    rows, rates = [], grammar.Rates(rare=options.wording == "rare")
     for scene in scenes:
         rng = _rng(options, scene.split, scene.number, 2)
         used = taken.get(scene.split, set())
-        for caption in grammar.captions(scene.kind, scene.events, options.captions_per_clip, rng, used):
+        if scene.order:  # a and b as in the plan: the clip "ba" tells them in the order heard
+            events = scene.events[::-1] if scene.order == "ba" else scene.events
+            written: Sequence = [
+                triple[ORDERS.index(scene.order)]
+                for triple in grammar.pair_captions(events, rng, replace(rates, superordinate=0))
+            ]
+        else:
+            written = grammar.captions(scene.kind, scene.events, options.captions_per_clip, rng, used, rates)
+        for caption in written:
             rows.append({"clip": scene.clip} | vars(caption) | {"mentions": " ".join(caption.mentions)})
     return pd.DataFrame(rows)
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Make the embedded corpus in ``folder``: audio, clips, captions, events. Same options, same bytes."""
+    """Make the embedded corpus in ``folder``: audio, clips, captions, events. Same options, same bytes.
+
+    Raises ValueError for an unknown kind of sound in the options.
+    """
+    _check_events(options)
     scenes = [plan(split, number, options) for split in SPLITS for number in range(getattr(options, split))]
-    for split in SPLITS:
+    scenes += [scene for number in range(options.pairs) for scene in plan_pair(number, options)]
+    for split in {scene.split for scene in scenes}:
         (folder / "audio" / split).mkdir(parents=True, exist_ok=True)
     chunks = [scenes[i : i + 32] for i in range(0, len(scenes), 32)]
     jobs = Parallel(n_jobs=cores, return_as="generator_unordered")(

@@ -1,0 +1,158 @@
+"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny and CNN14.
+
+Names, shapes and settings: arXiv 2306.00830 and 1912.10211, and their public code.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aacstudy.models.checkpoint import fill
+from aacstudy.models.cnn14 import CHANNELS
+from aacstudy.models.encoder import build_encoder
+from aacstudy.models.published.files import read_tensors, without_prefix
+from aacstudy.models.tagger import Tagger
+from aacstudy.options import EncoderOptions, FrontendOptions
+
+CLASSES = 527  # AudioSet's
+CONVNEXT_FRONTEND = FrontendOptions()
+CNN14_FRONTENDS = {  # by their FFT size, which the file shows
+    1024: FrontendOptions(n_mels=64),
+    512: FrontendOptions(sample_rate=16000, n_fft=512, hop=160, n_mels=64, f_max=8000.0),
+}
+
+STFT = "spectrogram_extractor.stft.conv_{}.weight"
+MEL = "logmel_extractor.melW"
+INSIDE_CONETTE = "preprocessor.encoder."
+MEL_TOLERANCE = 1e-3  # of the largest entry; float32 rounding is a hundredth of it
+
+# timm's names -> published names
+_CONVNEXT = [
+    (r"stem\.([01])\.", r"downsample_layers.0.\1."),
+    (r"stages\.(\d)\.downsample\.([01])\.", r"downsample_layers.\1.\2."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.conv_dw\.", r"stages.\1.\2.dwconv."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.norm\.", r"stages.\1.\2.norm."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.mlp\.fc([12])\.", r"stages.\1.\2.pwconv\3."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.gamma$", r"stages.\1.\2.gamma"),
+    (r"head\.norm\.", r"norm."),
+    (r"head\.fc\.", r"head_audioset."),
+]
+
+
+def import_convnext(path: str | Path, mel_filters: bool = True) -> Tagger:
+    """The published audio ConvNeXt-Tiny of a file, in eval mode on the CPU.
+
+    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, the weights
+    may lie under ``model`` and behind a wrapper's prefix. ``mel_filters`` takes the file's mel filters, which differ
+    from torchaudio's by rounding. Raises FileNotFoundError, or ValueError naming the file and the tensors.
+    """
+    return convnext_of(path, read_tensors(path), mel_filters)
+
+
+def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
+    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, else as above."""
+    path = Path(path)
+    tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
+    spectrum = tensors.get(STFT.format("real"))
+    frontend = CNN14_FRONTENDS.get(1024 if spectrum is None else spectrum.shape[-1])
+    if frontend is None:
+        raise ValueError(
+            f"{path}: {spectrum.shape[-1]} samples an FFT are not those of CNN14: {list(CNN14_FRONTENDS)}"
+        )
+    options = EncoderOptions(kind="cnn14", dims=CHANNELS, weights=path.name)
+    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name, mel_filters)
+
+
+def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bool = True) -> Tagger:
+    """The audio ConvNeXt-Tiny of tensors by their published names; ``path`` is for messages."""
+    tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
+    scale = "scale_layer" if any(name.endswith(".scale_layer") for name in tensors) else "gamma"
+
+    def published(name: str) -> str:
+        inner = name.removeprefix("convnext.")
+        for pattern, theirs in _CONVNEXT if inner != name else ():
+            renamed, hits = re.subn(f"^{pattern}", theirs, inner)
+            if hits:
+                return renamed.replace(".gamma", f".{scale}")
+        return name
+
+    options = EncoderOptions(weights=Path(path).name)
+    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published, mel_filters)
+
+
+def _adopt(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    frontend: FrontendOptions,
+    options: EncoderOptions,
+    bias: str,
+    published: Callable[[str], str],
+    mel_filters: bool,
+) -> Tagger:
+    """A new encoder with the tensors of a file; ``published`` turns our name of a tensor into the file's."""
+    rest = dict(tensors)
+    # torchlibrosa keeps its Fourier transform as weights: checked, not needed
+    fourier = (frontend.n_fft // 2 + 1, 1, frontend.n_fft)
+    for part in ("real", "imag"):
+        found = rest.pop(STFT.format(part), None)
+        if found is None or found.shape != fourier:
+            shown = "is missing" if found is None else f"is {tuple(found.shape)}"
+            raise ValueError(f"{path}: tensor '{STFT.format(part)}' {shown}; it must be {fourier}")
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+        encoder = build_encoder(frontend, options, max(1, rest[bias].numel()) if bias in rest else CLASSES)
+    names = {name: published(name) for name in encoder.state_dict()}
+    names["log_mel.mel.mel_scale.fb"] = MEL
+    rest["log_mel.mel.spectrogram.window"] = encoder.log_mel.mel.spectrogram.window
+    filters = encoder.log_mel.mel.mel_scale.fb.clone()  # [n_fft / 2 + 1, mels]
+    fill(path, encoder, rest, names)
+    taken = encoder.log_mel.mel.mel_scale.fb
+    difference = (taken - filters).abs().max() / filters.max()
+    if not difference <= MEL_TOLERANCE:
+        raise ValueError(
+            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of {frontend}"
+        )
+    if not mel_filters:
+        taken.copy_(filters)
+    return encoder.eval()
+
+
+def class_names(count: int, labels: str | Path | None = None) -> tuple[str, ...]:
+    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000`` and so on.
+
+    Raises ValueError naming the file where it does not list as many classes, in order.
+    """
+    if labels is None:
+        return tuple(f"class_{i:03d}" for i in range(count))
+    with open(labels, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"index", "display_name"} <= rows[0].keys():
+        raise ValueError(f"{labels}: must have the columns index, mid and display_name")
+    if [row["index"] for row in rows] != [str(i) for i in range(count)]:
+        raise ValueError(f"{labels}: column index must count from 0 to {count - 1}; it has {len(rows)} rows")
+    return tuple(row["display_name"] for row in rows)
+
+
+def _encoder_alone(path: Path) -> dict[str, Tensor]:
+    """A file's weights; of CoNeTTE's, which holds a captioner too, the encoder's."""
+    tensors = read_tensors(path)
+    return {name: one for name, one in tensors.items() if name.startswith(INSIDE_CONETTE)} or tensors
+
+
+def published_encoder(path: str | Path, frontend: FrontendOptions, options: EncoderOptions) -> Tagger:
+    """The encoder of a file of weights, which must be what a study's options say.
+
+    Raises FileNotFoundError, or ValueError where the file is of another kind, size or front-end.
+    """
+    encoder = import_cnn14(path) if options.kind == "cnn14" else convnext_of(path, _encoder_alone(path))
+    sizes = ("dims",) if options.kind == "cnn14" else ("depths", "dims", "kernel")
+    for name in sizes:
+        asked, has = getattr(options, name), getattr(encoder.options, name)
+        if asked != has:
+            raise ValueError(f"{path}: encoder.{name} must be {has} for these weights, got {asked}")
+    if frontend != encoder.frontend:
+        raise ValueError(f"{path}: frontend must be {encoder.frontend} for these weights, got {frontend}")
+    return encoder

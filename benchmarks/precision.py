@@ -1,0 +1,83 @@
+"""What bfloat16 changes on the demo's trained captioners, and what exact search skips: numbers with intervals.
+
+Random weights say nothing about ranks, so this uses the demo study's captioners and makes them where they are missing.
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from aacstudy import findings, stages
+from aacstudy import frames as frame_files
+from aacstudy.corpus import Corpus
+from aacstudy.models.checkpoint import load_captioner
+from aacstudy.scoring.engine import Engine
+from aacstudy.scoring.search import search
+from aacstudy.scoring.store import Losses
+from aacstudy.statistics import paired_difference
+from aacstudy.study import Study
+
+KS = (1, 5, 10)
+QUERIES = 100  # text queries of the search
+
+
+def run(name: str = "demo") -> dict:
+    """Rank agreement, hit@k differences and the share of pair-tokens that search skips; prints a line for each."""
+    study = Study.load(name)
+    exact, rounded, skipped = [], [], []
+    for seed in study.seeds:
+        network, vocabulary, part, clips = _captioner(study, seed)
+        captions = [vocabulary.encode(text) for text in part.captions["text"]]
+        about = np.array(part.owners()), list(part.clips["clip"]), list(part.captions["text"])
+        for dtype, matrices in (("float32", exact), ("bfloat16", rounded)):
+            engine = Engine(network, captions, dtype)
+            matrices.append(Losses(engine.nll(clips), engine.tokens, *about))
+        some = captions[:: max(1, len(captions) // QUERIES)]
+        skipped.append(search(network, clips, some, 10).skipped)
+    result = {
+        "spearman per text query": _spearman(exact, rounded, axis=0),
+        "spearman per audio query": _spearman(exact, rounded, axis=1),
+        "max abs diff, nats per token": float(
+            max(abs(a.mean - b.mean).max() for a, b in zip(exact, rounded))
+        ),
+        "search: share of pair-tokens skipped": [float(share) for share in skipped],
+    }
+    for direction, normaliser in (("t2a", "raw"), ("a2t", "raw"), ("a2t", "min_max"), ("a2t", "z")):
+        tables = [[findings.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
+        for k in KS:
+            values = [np.stack([table[f"hit@{k}"] for table in of_seeds]) for of_seeds in tables]
+            change = paired_difference(*values, tables[0][0]["audio"].to_numpy()).interval
+            result[f"bfloat16 minus float32: {direction} {normaliser} hit@{k}"] = change._asdict()
+            print(f"bfloat16 minus float32: {direction} {normaliser:8s} hit@{k:<2d} {change.percent(2)}")
+    for label in ("spearman per text query", "spearman per audio query"):
+        print(
+            f"bfloat16 against float32: {label}: least {result[label]['least']:.5f}, mean {result[label]['mean']:.5f}"
+        )
+    print(
+        f"search for the top 10: {', '.join(f'{share:.1%}' for share in skipped)} of the pair-tokens skipped (seeds)"
+    )
+    return result
+
+
+def _captioner(study: Study, seed: int):
+    corpus, frames, captioner = (
+        one.make()
+        for one in (stages.corpus(study), stages.frames(study), stages.captioner(study, "base", seed))
+    )
+    network, vocabulary, _ = load_captioner(captioner / "captioner.safetensors")
+    part, by_clip = (
+        Corpus.load(corpus).split(study.scoring.split),
+        frame_files.load(frames / "frames.safetensors"),
+    )
+    return network, vocabulary, part, [by_clip[clip] for clip in part.clips["clip"]]
+
+
+def _spearman(exact: list[Losses], rounded: list[Losses], axis: int) -> dict[str, float]:
+    """Rank correlation of each column (axis 0) or row (axis 1) of two sets of matrices: least and mean."""
+    each = np.concatenate([_correlation(a.mean, b.mean, axis) for a, b in zip(exact, rounded)])
+    return {"least": float(each.min()), "mean": float(each.mean())}
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    a, b = (rankdata(one, axis=axis) for one in (a, b))
+    a, b = (one - one.mean(axis=axis, keepdims=True) for one in (a, b))
+    return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))

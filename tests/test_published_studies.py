@@ -1,0 +1,86 @@
+"""Clotho and AudioCaps by their own pages, on miniatures: the recipe whole, only sizes are smaller."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import Copy
+from miniatures import make_audiocaps, make_clotho
+from published_tensors import convnext_tensors
+from tiny_metrics import make_models
+
+from aacstudy.corpus.clotho import check
+from aacstudy.study import Study
+
+WEIGHTS = "convnext_tiny_465mAP_BL_AC_70kit"
+SIZES = {
+    "seeds": [1234, 1235],
+    "decoder": {"d_model": 32, "layers": 2, "heads": 4, "d_ff": 64},
+    "training": {"epochs": 2, "batch": 8},
+    "scoring": {"bands": 2, "memory": "200MB"},
+    "retrieval": {"bank_clips": 6, "bank_captions": 20, "tune_clips": 3},
+    "before_after": {"other_clips": 3},
+    "statistics": {"resamples": 100},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Copy:
+    """A copy of the project with miniature data sets, weights of the published names, and tiny models for FENSE."""
+    copy = Copy(tmp_path_factory.mktemp("paper"))
+    data = copy.folder / "data"
+    rng = np.random.default_rng(0)
+    make_clotho(data / "clotho", rng)
+    make_audiocaps(data / "audiocaps", rng)
+    (data / "weights").mkdir()
+    torch.save({"model": convnext_tensors()}, data / "weights" / f"{WEIGHTS}.pth")
+    corpus, defects = check(data / "clotho")
+    assert not defects
+    make_models(data / "metrics", corpus.captions["text"])
+    copy.environment["AACSTUDY_DATA"] = str(data)
+    return copy
+
+
+def run(place: Copy, study: str, **overrides) -> dict[str, float]:
+    """Run a study on its miniature; its results."""
+    data = str(place.folder / "data" / study)
+    status, output = place.aacstudy(
+        "run", study, "--data", data, "--overrides", json.dumps(SIZES | overrides), "--cores", "2"
+    )
+    assert status == 0, output
+    return json.loads((place.reports / study / "results.json").read_text())
+
+
+def test_only_sizes_are_overridden():
+    paper, small = (Study.load("clotho", {"corpus": {"root": "x"}} | sizes) for sizes in ({}, SIZES))
+    for name in (
+        "mixup_alpha",
+        "mask_stripes",
+        "label_smoothing",
+        "select",
+        "schedule",
+        "weight_decay",
+        "clip_norm",
+    ):
+        assert getattr(paper.training, name) == getattr(small.training, name)
+    assert (
+        small.encoder == paper.encoder
+        and small.training.select == "fense"
+        and small.scoring.dtype == "bfloat16"
+    )
+
+
+def test_clotho_from_its_page(place):
+    results = run(place, "clotho")
+    assert results["n.audios"] == 6 and results["n.captions"] == 30
+    assert {"t2a.hit@1", "a2t.raw.hit@1", "captioning.fense", "variance.caption"} <= set(results)
+    history = next((place.artifacts / "captioner").glob("base-1234-*/history.csv")).read_text()
+    assert "validation_fense" in history.splitlines()[0]
+
+
+def test_audiocaps_from_its_page(place):
+    results = run(place, "audiocaps", notebooks=["01_corpus", "05_retrieval", "07_before_after"])
+    assert results["n.captions"] == 5 * results["n.audios"]
+    missing = next((place.artifacts / "corpus").glob("audiocaps-*/missing.csv")).read_text().splitlines()
+    assert len(missing) > 1

@@ -1,0 +1,124 @@
+"""Verdicts follow from numbers: the same claim, judged by results that flip it."""
+
+import pytest
+
+from aacstudy import scorecard
+from aacstudy.scorecard import CANNOT_TELL, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, exceeds, rows
+from aacstudy.statistics import Interval
+
+
+def given(key, value, low, high, n=200):
+    return {key: value, f"{key}.low": low, f"{key}.high": high, f"{key}.n": n}
+
+
+def verdict(claim, results, corpus="soundscapes", which=0):
+    found = [row for row in rows(results, corpus, ()) if row.id == claim]
+    return found[which].verdict
+
+
+@pytest.mark.parametrize(
+    "low, high, negligible, expected",
+    [
+        (0.51, 0.6, 0.1, REPRODUCED),
+        (0.5, 0.6, 0.1, NOT_REPRODUCED),  # reaches the bar, and at most ten points can hide
+        (0.4, 0.61, 0.1, CANNOT_TELL),
+        (0.2, 0.49, 0.0, NOT_REPRODUCED),
+        (0.2, 0.51, 0.0, CANNOT_TELL),
+    ],
+)
+def test_exceeds(low, high, negligible, expected):
+    assert exceeds(Interval((low + high) / 2, low, high, 10, "audios"), 0.5, negligible) == expected
+
+
+def test_nothing_measured_is_never_a_verdict():
+    for row in rows({}, "soundscapes", ()):
+        assert row.verdict.startswith(NOT_TESTED) and not row.measured and row.n == 0
+
+
+def test_every_claim_of_the_paper_is_there():
+    assert {claim.id for claim in scorecard.CLAIMS} >= {f"C{n}" for n in range(1, 8)}
+
+
+SCALED = given("a2t.min_max_minus_raw.hit@1", 0.3, 0.25, 0.35) | {"t2a.rank_change.min_max": 0.0}
+TAGS = given("tagging.map", 0.7, 0.68, 0.72)
+
+
+def cnn14(mean_ap, hit, cider):
+    return (
+        TAGS
+        | given("ablation.cnn14.tagging.map", *mean_ap)
+        | given("ablation.cnn14.t2a.hit@1.minus_base", *hit)
+        | given("ablation.cnn14.captioning.cider_d.minus_base", *cider)
+    )
+
+
+FLIPS = [
+    # claim, which of its rows, results, verdict
+    ("C1", 0, given("captioning.cider_d", 0.5, 0.45, 0.55) | given("chance.captioning.cider_d", 0.1, 0.05, 0.15), REPRODUCED),
+    ("C1", 0, given("captioning.cider_d", 0.1, 0.04, 0.14) | given("chance.captioning.cider_d", 0.1, 0.05, 0.15), NOT_REPRODUCED),
+    ("C1", 0, given("captioning.cider_d", 0.2, 0.1, 0.3) | given("chance.captioning.cider_d", 0.1, 0.05, 0.15), CANNOT_TELL),
+    ("C2", 0, TAGS | {"chance.tagging.map": 0.04}, REPRODUCED),
+    ("C2", 0, TAGS | {"chance.tagging.map": 0.8}, NOT_REPRODUCED),
+    ("C3", 0, given("t2a.hit@1", 0.3, 0.2, 0.4) | {"chance.t2a.hit@1": 0.005}, REPRODUCED),
+    ("C3", 0, given("t2a.hit@1", 0.005, 0.0, 0.02) | {"chance.t2a.hit@1": 0.005}, CANNOT_TELL),
+    ("C4", 0, SCALED, REPRODUCED),
+    ("C4", 0, SCALED | {"t2a.rank_change.min_max": 3.0}, NOT_REPRODUCED),
+    ("C4", 0, SCALED | given("a2t.min_max_minus_raw.hit@1", -0.1, -0.2, -0.01), NOT_REPRODUCED),
+    ("C4", 0, SCALED | given("a2t.min_max_minus_raw.hit@1", 0.1, -0.1, 0.3), CANNOT_TELL),
+    ("C5", 0, given("variance.caption", 0.7, 0.66, 0.73), REPRODUCED),
+    ("C5", 0, given("variance.caption", 0.3, 0.26, 0.33), NOT_REPRODUCED),
+    ("C6", 0, given("bat.accuracy", 0.8, 0.75, 0.85), REPRODUCED),
+    ("C6", 0, given("bat.accuracy", 0.52, 0.48, 0.57), NOT_REPRODUCED),
+    ("C6", 0, given("bat.accuracy", 0.6, 0.4, 0.8), CANNOT_TELL),
+    ("C7", 0, cnn14((0.6, 0.57, 0.63), (-0.1, -0.15, -0.05), (-0.2, -0.3, -0.1)), REPRODUCED),
+    ("C7", 0, cnn14((0.6, 0.57, 0.63), (0.1, 0.05, 0.15), (-0.2, -0.3, -0.1)), NOT_REPRODUCED),
+    ("C7", 0, cnn14((0.8, 0.77, 0.83), (0.1, 0.05, 0.15), (0.2, 0.1, 0.3)), REPRODUCED),
+    ("C7", 0, cnn14((0.6, 0.57, 0.63), (-0.1, -0.25, 0.05), (-0.2, -0.3, -0.1)), CANNOT_TELL),
+    ("C7", 0, cnn14((0.7, 0.67, 0.73), (-0.1, -0.15, -0.05), (-0.2, -0.3, -0.1)), CANNOT_TELL),
+    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.3, 0.2, 0.4), "hears order"),
+    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.0, -0.05, 0.05), "does not hear order"),
+    ("Q2", 0, given("bat.positions.accuracy", 0.8, 0.6, 0.9) | given("bat.positions.over_blind", 0.1, -0.1, 0.3), CANNOT_TELL),
+    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.1, 0.05, 0.15), "fine-tuned is better"),
+    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", -0.1, -0.15, -0.05), "frozen is better"),
+    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.0, -0.05, 0.05), CANNOT_TELL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("claim, which, results, expected", FLIPS)
+def test_verdicts_flip_with_the_numbers(claim, which, results, expected):
+    assert verdict(claim, results, which=which) == expected
+
+
+def elsewhere(caption, gain):
+    key = "transfer.base_on_other_sounds"
+    return given(f"{key}.caption", *caption) | given(f"{key}.gain", *gain)
+
+
+@pytest.mark.parametrize(
+    "caption, gain, expected",
+    [
+        ((0.7, 0.6, 0.8), (0.3, 0.2, 0.4), "holds"),
+        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.01), "does not hold"),
+        ((0.7, 0.6, 0.8), (0.0, -0.1, 0.01), "holds in part"),
+        ((0.7, 0.6, 0.8), (0.1, -0.1, 0.3), CANNOT_TELL),
+    ],
+)
+def test_the_bias_elsewhere(caption, gain, expected):
+    assert verdict("Q4", elsewhere(caption, gain)) == expected
+
+
+def test_published_numbers_are_held_against_their_own_corpus_only():
+    results = given("t2a.hit@1", 0.38, 0.36, 0.4) | {"chance.t2a.hit@1": 0.001}
+    assert verdict("C3", results, "soundscapes", which=1).startswith(NOT_TESTED)
+    assert verdict("C3", results, "audiocaps", which=1) == REPRODUCED
+    assert (
+        verdict("C3", results | given("t2a.hit@1", 0.3, 0.28, 0.32), "audiocaps", which=1) == NOT_REPRODUCED
+    )
+
+
+def test_evidence_names_a_notebook_of_the_study_only():
+    results = given("variance.caption", 0.7, 0.66, 0.73)
+    (row,) = (row for row in rows(results, "soundscapes", ("06_bias",)) if row.id == "C5")
+    assert row.evidence == "06_bias" and row.n == 200 and "70.0 % [66.0, 73.0]" in row.measured
+    (row,) = (row for row in rows(results, "soundscapes", ("05_retrieval",)) if row.id == "C5")
+    assert row.evidence == ""
