@@ -81,12 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     several = command("compare", _compare, "one page of several studies side by side")
     several.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
     matrix = command(
-        "retrieve", _retrieve, "every normalisation's search results of one matrix, ours or any other system's"
+        "retrieve",
+        _retrieve,
+        "every normalisation's search results of one matrix, ours or any other system's",
     )
     matrix.add_argument(
         "matrix", type=Path, help="losses.zarr; an .npz with score, loss or nll, and owners; a .csv of scores"
     )
-    matrix.add_argument("--owners", type=Path, metavar="CSV", help="for a .csv: caption,audio, whose is whose")
+    matrix.add_argument(
+        "--owners", type=Path, metavar="CSV", help="for a .csv: caption,audio, whose is whose"
+    )
     matrix.add_argument("--losses", action="store_true", help="the .csv holds losses: lower is better")
     matrix.add_argument("--tune", type=Path, metavar="MATRIX", help="other clips', to choose parameters on")
     matrix.add_argument("--tune-owners", type=Path, metavar="CSV", help="the same for a .csv")
@@ -96,7 +100,11 @@ def _parser() -> argparse.ArgumentParser:
         "pairs", type=Path, help="a CSV: caption,loss and audio, or CoNeTTE's with losses and mrefs"
     )
     words.add_argument(
-        "--training", type=Path, required=True, metavar="CSV", help="training captions: caption or caption_1.."
+        "--training",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="training captions: caption or caption_1..",
     )
     words.add_argument("--csv", type=Path, metavar="CSV", help="where the table of features is written")
     check = command("check-data", _check_data, "list everything wrong with a corpus, at once")
@@ -289,7 +297,9 @@ def _bat(options) -> None:
         print(items["test"].value_counts(sort=False).rename("items").to_string())
         print(f"\nleft out:\n{left_out.to_string(index=False)}")
     else:
-        raise ValueError("give captions.csv --out items.csv to write items, or --scored items.csv to score them")
+        raise ValueError(
+            "give captions.csv --out items.csv to write items, or --scored items.csv to score them"
+        )
 
 
 def _evaluate(options) -> None:

@@ -131,7 +131,9 @@ def sum_or_mean(matrices: Sequence[Losses], options: StatisticsOptions) -> pd.Da
     """Audio-to-text hit@1 by the mean and by the sum of a caption's losses, and their paired difference: a row each."""
     found = {}
     for name, losses in (("mean", [one.mean for one in matrices]), ("sum", [one.nll for one in matrices])):
-        tables = [audio_to_text(-loss.astype(float), one.owners, ks=(1,)) for loss, one in zip(losses, matrices)]
+        tables = [
+            audio_to_text(-loss.astype(float), one.owners, ks=(1,)) for loss, one in zip(losses, matrices)
+        ]
         found[name] = np.stack([table["hit@1"] for table in tables]), tables[0]["audio"].to_numpy()
     (mean, audios), (total, _) = found.values()
     change = paired_difference(total, mean, audios, options.resamples, options.seed, options.confidence)
@@ -147,7 +149,9 @@ def encoders(folders: Mapping[str, Path], options: StatisticsOptions) -> pd.Data
         if folder in seen or not (folder / "test_scores.csv").exists():
             continue
         seen.add(folder)
-        scores, labels = (pd.read_csv(folder / f"test_{name}.csv", index_col="clip") for name in ("scores", "labels"))
+        scores, labels = (
+            pd.read_csv(folder / f"test_{name}.csv", index_col="clip") for name in ("scores", "labels")
+        )
         value = mean_average_precision(labels.to_numpy().astype(bool), scores.to_numpy(), options)
         chance = float(labels.loc[:, labels.any()].mean().mean())
         rows.append({"variant": variant} | value._asdict() | {"chance": chance})

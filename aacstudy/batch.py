@@ -112,7 +112,12 @@ def notebook_key(study: Study, name: str) -> str:
 def index_key(study: Study) -> str:
     """Digest of what the index depends on beside the pages."""
     cite = _citation()
-    made_of = [study.parameters(), HEADLINES, cite.read_text(encoding="utf-8") if cite else "", _package_digest()]
+    made_of = [
+        study.parameters(),
+        HEADLINES,
+        cite.read_text(encoding="utf-8") if cite else "",
+        _package_digest(),
+    ]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 

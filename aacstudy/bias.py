@@ -68,7 +68,8 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
 
     table: a row per caption with the ``target`` (nats per token), ``audio`` (the unit to cluster by; without it each
     row is its own) and features: numbers, or texts that name categories. Constant features are left out. Intervals of
-    R² are percentile bootstraps of whole audios with the model fitted again; coefficients' are cluster-robust.
+    R² are percentile bootstraps of whole audios with the model fitted again, centred on the value: a resample fits its
+    repeated captions too well, so that even a feature that tells nothing would seem to. Coefficients' are cluster-robust.
     Raises ValueError for a missing target, values that are not finite (naming row and column) and too few rows.
     """
     if target not in table:
@@ -94,15 +95,19 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
         return _r2(moments, [0, *(1 + i for i in chosen)])
 
     tail = 100 * (1 - options.confidence) / 2
+
+    def bounds(found: np.ndarray) -> np.ndarray:
+        around = found[1:] - found[1:].mean() + found[0]
+        return np.percentile(around, [tail, 100 - tail]).clip(0, 1)
+
     everything = range(columns[-1])
     found = r2(everything)
-    low, high = np.percentile(found[1:], [tail, 100 - tail])
+    low, high = bounds(found)
     rows = []
     for name, start, stop in zip(designs, columns, columns[1:]):
         alone = r2(range(start, stop))
         without = r2([i for i in everything if not start <= i < stop])[0]
-        bounds = np.percentile(alone[1:], [tail, 100 - tail])
-        rows.append((name, alone[0], *bounds, found[0] - without, n))
+        rows.append((name, alone[0], *bounds(alone), found[0] - without, n))
     parts = pd.DataFrame(rows, columns=["feature", "r2", "low", "high", "unique", "n"])
     names = [column for design in designs.values() for column in design.columns]
     coefficients = _coefficients(whole[:, :-1], loss, clusters, names, 1 - options.confidence)

@@ -1,4 +1,4 @@
-"""One HTML document: rendered from a template, refused where a browser would ask another host for a part, written whole.
+"""One HTML document: rendered from a template, refused where a browser would ask another host, written whole.
 
 The browser itself enforces the same: each document carries a policy that allows data inside the page, and one script.
 """

@@ -70,7 +70,11 @@ def execute(
     if hasattr(KernelManager, "transport_encryption"):
         KernelManager.transport_encryption.default_value = "auto"
     # a bar's states are kept in the notebook: few are enough, and its last is always written
-    settings = {"TQDM_MININTERVAL": "10", **(environment or {}), REPORT_FOLDER: str(Path(report_folder).resolve())}
+    settings = {
+        "TQDM_MININTERVAL": "10",
+        **(environment or {}),
+        REPORT_FOLDER: str(Path(report_folder).resolve()),
+    }
     started = time.perf_counter()
     try:
         with _environment(settings):

@@ -33,7 +33,9 @@ class CorpusOptions:
     tagging_seconds: float = 2.0
     pairs: int = 100  # pairs of sounds, each a clip in both orders and at once: what order alone changes
     captions_per_clip: int = 5
-    events: tuple[str, ...] = ()  # kinds of sound, by their names in soundscapes/events.py; none given are all
+    events: tuple[
+        str, ...
+    ] = ()  # kinds of sound, by their names in soundscapes/events.py; none given are all
     wording: str = "usual"  # rare turns the frequencies of paraphrases round: other words for the same
     snr_low: float = 0.0  # dB, events over background noise
     snr_high: float = 18.0
@@ -97,7 +99,9 @@ class EncoderOptions:
             raise ValueError(f"kind must be one of {ENCODERS}, got {self.kind!r}")
         if self.kind == "cnn14":
             if self.dims == EncoderOptions.dims:
-                raise ValueError("kind cnn14 needs dims, the channels of its blocks; published are 64 to 2048")
+                raise ValueError(
+                    "kind cnn14 needs dims, the channels of its blocks; published are 64 to 2048"
+                )
             if not 2 <= len(self.dims) <= 6 or min(self.dims) < 1:
                 raise ValueError(f"dims must be the channels of 2 to 6 blocks of cnn14, got {self.dims}")
             return
@@ -176,16 +180,22 @@ class TrainingOptions:
     mask_stripes: int = 2  # SpecAugment: stripes of frames, and as many of their dimensions; 0 = off
     mask_share: float = 0.1  # of its axis, the most that a stripe covers
     select: str = "validation_loss"  # what the kept epoch is best in; the paper's is fense
-    validate_every: int = 1  # epochs from one captioning of the validation clips to the next, for cider_d and fense
+    validate_every: int = (
+        1  # epochs from one captioning of the validation clips to the next, for cider_d and fense
+    )
     precision: str = "float32"  # bfloat16: products of the training step alone, by autocast
     compile: bool = False  # the captioner by torch.compile: pays on a GPU, over hundreds of steps
     weights: str = ""  # a published captioner, dcase2024, conette or a file, instead of training here
     task: str = ""  # of conette: the corpus whose captions it shall score and write, as clotho
-    finetune_encoder: float = 0.0  # learning rate of the encoder, as a share of the captioner's; 0 keeps it frozen
+    finetune_encoder: float = (
+        0.0  # learning rate of the encoder, as a share of the captioner's; 0 keeps it frozen
+    )
     shuffle_frames: bool = False  # frames lose their order in time: is order heard at all?
     clip_share: float = 1.0  # share of the training clips that stays, drawn by the seed
     captions_per_clip: int = 0  # a training clip's first captions; 0 takes all
-    order_captions: float = 1.0  # share of the training captions of kind "sequence" that stays, drawn by the seed
+    order_captions: float = (
+        1.0  # share of the training captions of kind "sequence" that stays, drawn by the seed
+    )
 
     def __post_init__(self):
         for name, known in (("schedule", SCHEDULES), ("select", SELECTIONS), ("precision", PRECISIONS)):
@@ -281,7 +291,9 @@ class BeforeAfterOptions:
 class AblationOptions:
     """What notebook 08 compares with the study itself."""
 
-    pages: tuple[str, ...] = ()  # of studies/ablations: each changes some parameters of the study, not its corpus
+    pages: tuple[
+        str, ...
+    ] = ()  # of studies/ablations: each changes some parameters of the study, not its corpus
     elsewhere: tuple[str, ...] = ()  # pages that change the corpus: captioners are scored on each other's
 
 

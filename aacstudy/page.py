@@ -57,7 +57,8 @@ class Page:
         """Show a matplotlib figure (or the figure of these axes or this seaborn grid) and close it.
 
         In a batch run it is also saved as `figures/<notebook>-<name>.svg` and `.pdf`, byte for byte the same
-        from run to run; the first figure also as a small `.webp` for the index. ValueError where `alt`, the description for those who cannot see it, is empty.
+        from run to run; the first figure also as a small `.webp` for the index. ValueError where `alt`,
+        the description for those who cannot see it, is empty.
         """
         import matplotlib.pyplot as plt
 
@@ -111,9 +112,10 @@ class Page:
     def scorecard(self, rows: Iterable[dict]) -> None:
         """Show claims with their verdicts; in a batch run also keep them: the index shows them on top.
 
-        Each row has the keys id, claim, measured, n, interval, verdict and evidence: texts as a reader should see
-        them, None or "" where there is none; n is a number. verdict is one of `tables.VERDICTS`; evidence is a page
-        of the report, with or without an anchor ("05_retrieval.html#ties"). ValueError where it is otherwise.
+        Each row has the keys id, claim, verdict, measured, interval, n, evidence and, where it is known, published:
+        texts as a reader should see them, None or "" where there is none; n is a number. verdict is one of
+        `tables.VERDICTS`, alone or with a reason ("not tested here: needs Clotho"); evidence is a page of the report,
+        with or without an anchor ("05_retrieval.html#ties"). ValueError where it is otherwise.
         """
         rows = [_checked_claim(self.notebook, dict(row)) for row in rows]
         if not rows:
@@ -220,9 +222,10 @@ def _checked_name(name: str) -> str:
 def _checked_claim(notebook: str, row: dict) -> dict:
     """A row of a scorecard as plain JSON types."""
     where = f"{notebook}: claim {row.get('id', row)!r}"
+    row.setdefault("published", "")
     if set(row) != set(COLUMNS):
         raise ValueError(f"{where} has the keys {sorted(row)}; it must have {', '.join(COLUMNS)}")
-    if row["verdict"] not in VERDICTS:
+    if row["verdict"].partition(": ")[0] not in VERDICTS:
         raise ValueError(f"{where} has verdict {row['verdict']!r}; it must be one of {', '.join(VERDICTS)}")
     if row["evidence"] and not EVIDENCE.fullmatch(row["evidence"]):
         raise ValueError(

@@ -40,7 +40,7 @@ def player(path_or_array, sample_rate: int | None, label: str, text: str = "") -
 
 
 def log_mel(samples: np.ndarray, rate: int, columns: int = COLUMNS, rows: int = ROWS) -> np.ndarray:
-    """Power of samples [n] in dB below the brightest [rows, columns]; frequencies are equally far apart in mel, high first.
+    """Power of samples [n] in dB below the brightest [rows, columns]; rows are equally far apart in mel, high first.
 
     A picture only: windows of 32 ms and plain averages. What the encoder hears is models/frontend.py.
     """

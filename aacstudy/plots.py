@@ -257,12 +257,16 @@ def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) ->
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
     """One dot per item at its score, best first; the first ``best`` stand out and bear their ranks."""
-    heights = np.random.default_rng(0).uniform(-0.35, 0.35, len(scores))  # so that dots do not hide each other
+    heights = np.random.default_rng(0).uniform(
+        -0.35, 0.35, len(scores)
+    )  # so that dots do not hide each other
     heights[:best] = np.linspace(0.3, -0.3, best) if best > 1 else 0.0
     ax.scatter(scores[best:], heights[best:], s=14, color=GREY, alpha=0.5, lw=0)
     ax.scatter(scores[:best], heights[:best], s=34, color=ORANGE, lw=0)
     for rank, (score, height) in enumerate(zip(scores[:best], heights[:best]), start=1):
-        ax.annotate(str(rank), (score, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+        ax.annotate(
+            str(rank), (score, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9
+        )
     ax.set(xlabel=xlabel, yticks=[], ylim=(-0.5, 0.5))
     ax.spines["left"].set_visible(False)
     return ax
@@ -289,10 +293,10 @@ def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) ->
     """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: the same with the test pool itself."""
     styles = zip((BLUE, ORANGE, GREEN, PINK, GREY), ("-", "--", "-.", (0, (5, 1)), (0, (1, 1))))
     for (method, rows), (colour, line) in zip(table.groupby("method", sort=False), styles):
-        ax.plot(rows["audios"], 100 * rows["value"], color=colour, ls=line, marker="o", ms=3, label=name(method))
-        ax.fill_between(
-            rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0
+        ax.plot(
+            rows["audios"], 100 * rows["value"], color=colour, ls=line, marker="o", ms=3, label=name(method)
         )
+        ax.fill_between(rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0)
         if method in transductive:
             ax.axhline(100 * transductive[method], color=colour, ls=":", lw=1)
     sizes = sorted(set(table["audios"]))

@@ -8,13 +8,14 @@ Claims and numbers: arXiv 2308.15090, [P] the paper itself, [sum] a summary of i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from aacstudy import bias
 from aacstudy.order import order_verdict
 from aacstudy.statistics import Interval
 
 REPRODUCED, NOT_REPRODUCED, CANNOT_TELL = "reproduced", "not reproduced", "cannot tell"
 NOT_TESTED = "not tested here: needs "
-NO = ("does not hear order", "does not hold", "fine-tuned is better")  # what a question asks for is not so
-ABLATIONS = "`make ablations`"
+YES, NO, IN_PART = "yes", "no", "in part"  # of questions
+ABLATIONS = "make ablations"
 TEN_POINTS = 0.1  # what may hide in an interval of an accuracy and still be called nothing
 TWO_POINTS = 0.02  # the same for a difference of hit rates
 
@@ -48,12 +49,14 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """``reproduced``, ``not reproduced``, ``cannot tell`` or ``not tested``; a question's yes and no count alike."""
-        if self.verdict.startswith(NOT_TESTED):
-            return "not tested"
-        if self.verdict in (NOT_REPRODUCED, *NO):
-            return NOT_REPRODUCED
-        return CANNOT_TELL if self.verdict == CANNOT_TELL else REPRODUCED
+        """The verdict without its reason: ``reproduced``, ``cannot tell``, ``not tested here`` …"""
+        return self.verdict.partition(": ")[0]
+
+    def shown(self) -> dict:
+        """As ``Page.scorecard`` takes it."""
+        page = f"{self.evidence}.html" if self.evidence else ""
+        about = {"id": self.id, "claim": self.claim, "published": self.published, "measured": self.measured}
+        return about | {"interval": "", "n": self.n or None, "verdict": self.verdict, "evidence": page}
 
 
 def rows(results: Results, corpus: str, notebooks: tuple[str, ...]) -> list[Row]:
@@ -71,7 +74,9 @@ def interval(results: Results, key: str) -> Interval | None:
     """A result with its interval; None where the study has none."""
     if any(name not in results for name in (key, f"{key}.low", f"{key}.high", f"{key}.n")):
         return None
-    return Interval(results[key], results[f"{key}.low"], results[f"{key}.high"], int(results[f"{key}.n"]), "audios")
+    return Interval(
+        results[key], results[f"{key}.low"], results[f"{key}.high"], int(results[f"{key}.n"]), "audios"
+    )
 
 
 def exceeds(found: Interval, bar: float, negligible: float = 0.0) -> str:
@@ -122,7 +127,9 @@ def _captions(results: Results, corpus: str) -> Judged | None:
     own, floor = (interval(results, key) for key in ("captioning.cider_d", "chance.captioning.cider_d"))
     if own is None or floor is None:
         return None
-    verdict = REPRODUCED if own.low > floor.high else NOT_REPRODUCED if own.high <= floor.high else CANNOT_TELL
+    verdict = (
+        REPRODUCED if own.low > floor.high else NOT_REPRODUCED if own.high <= floor.high else CANNOT_TELL
+    )
     measured = (
         f"CIDEr-D {own.value:.3f} [{own.low:.3f}, {own.high:.3f}], floor {floor.value:.3f} "
         f"[{floor.low:.3f}, {floor.high:.3f}]"
@@ -168,35 +175,63 @@ def _hears(prefix: str):
         if found is None or over is None:
             return None
         measured = f"accuracy {_percent(found)}, over blind {_percent(over, points=True)}"
-        return measured, found.n, order_verdict(found, over)
+        heard = order_verdict(found, over)
+        answer = {"hears order": YES, "does not hear order": NO}.get(heard)
+        return measured, found.n, f"{answer}: it {heard}" if answer else CANNOT_TELL
 
     return judge
+
+
+def _why(results: Results, corpus: str) -> Judged | None:
+    """What min-max estimates, by the rule of chapter 6."""
+    location, scale = (interval(results, f"bias.min-max.{part}_adds") for part in ("location", "scale"))
+    if location is None or scale is None:
+        return None
+    found = bias.verdict(location, scale)
+    measured = f"location adds {_percent(location, points=True)} to scale alone, scale {_percent(scale, points=True)} to location alone"
+    words = {"both": "its location and its scale", "location": "its location", "scale": "its scale"}
+    return measured, location.n, f"{YES}: by {words[found]}" if found in words else CANNOT_TELL
+
+
+def _tells_related(results: Results, corpus: str) -> Judged | None:
+    found = interval(results, "perturbed.base.related.accuracy")
+    blind = interval(results, "perturbed.base.related.over_blind")
+    if found is None or blind is None:
+        return None
+    verdict = {REPRODUCED: YES, NOT_REPRODUCED: NO}.get(exceeds(blind, 0.0, TWO_POINTS), CANNOT_TELL)
+    return f"accuracy {_percent(found)}, over blind {_percent(blind, points=True)}", found.n, verdict
 
 
 def _frozen(results: Results, corpus: str) -> Judged | None:
     change = interval(results, "ablation.finetuned.t2a.hit@1.minus_base")
     if change is None:
         return None
-    verdict = "fine-tuned is better" if change.low > 0 else "frozen is better" if change.high < 0 else CANNOT_TELL
+    verdict = f"{NO}: fine-tuned is better" if change.low > 0 else CANNOT_TELL
+    if change.high < 0:
+        verdict = f"{YES}: fine-tuned is worse"
     return f"fine-tuned − frozen, text-to-audio hit@1 {_percent(change, points=True)}", change.n, verdict
 
 
 def _elsewhere(results: Results, corpus: str) -> Judged | None:
     """The bias pattern on a corpus that the captioner was not trained on: captions decide, and scaling helps."""
-    caption, gain = (interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain"))
+    caption, gain = (
+        interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain")
+    )
     if caption is None or gain is None:
         return None
     both = [exceeds(caption, 0.5), exceeds(gain, 0.0, TWO_POINTS)]
-    words = {(REPRODUCED, REPRODUCED): "holds", (NOT_REPRODUCED, NOT_REPRODUCED): "does not hold"}
-    measured = f"share of variance between captions {_percent(caption)}, min-max − raw {_percent(gain, points=True)}"
-    return measured, gain.n, words.get(tuple(both), CANNOT_TELL if CANNOT_TELL in both else "holds in part")
+    words = {(REPRODUCED, REPRODUCED): YES, (NOT_REPRODUCED, NOT_REPRODUCED): NO}
+    measured = (
+        f"share of variance between captions {_percent(caption)}, min-max − raw {_percent(gain, points=True)}"
+    )
+    return measured, gain.n, words.get(tuple(both), CANNOT_TELL if CANNOT_TELL in both else IN_PART)
 
 
 CLAIMS = (
     Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than a caption of anything else.",
           "", "04_captioning", "chapter 4", _captions),
     Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]", "04_captioning",
-          "Clotho or AudioCaps, and the metrics of `aacstudy download metrics`",
+          "Clotho or AudioCaps, and what aacstudy download metrics brings",
           _published("captioning.spider_fl", {"clotho": 0.298, "audiocaps": 0.472}, "SPIDEr-FL")),
     Claim("C2", "The encoder tags well.", "mAP 0.462 on AudioSet [P]", "02_encoder", "an encoder trained here",
           _above("tagging.map", "chance.tagging.map", "mAP")),
@@ -215,8 +250,11 @@ CLAIMS = (
           "ConvNeXt above CNN14 on both corpora [S]", "08_ablations", ABLATIONS, _stronger_encoder),
     Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "", "07_before_after",
           "chapter 7", _hears("bat")),
-    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the variant `positions`",
+    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the variant positions",
           _hears("bat.positions")),
-    Claim("Q3", "Is a frozen encoder best?", "", "08_ablations", ABLATIONS, _frozen),
-    Claim("Q4", "Does the bias pattern hold on other data?", "", "08_ablations", ABLATIONS, _elsewhere),
+    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias", "chapter 6 with a bank", _why),
+    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond words?", "",
+          "07_before_after", "a corpus whose sounds are known", _tells_related),
+    Claim("Q5", "Is a frozen encoder best?", "", "08_ablations", ABLATIONS, _frozen),
+    Claim("Q6", "Does the bias pattern hold on other data?", "", "08_ablations", ABLATIONS, _elsewhere),
 )  # fmt: skip

@@ -106,10 +106,10 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
 
 
 def describe(study: Study, file: Path, k: int = 5, seed: int | None = None) -> Found:
-    """The captions of the scored split that fit a sound file best, as ``Found``: the best k by z and the best k by score.
+    """The captions of the scored split that fit a sound file best, as ``Found``: the best k by z and by score.
 
-    ``table``: ``rank by z``, ``rank by score``, ``caption``, ``z``, ``score``; z is against the loss matrix of the split
-    (retrieval/normalise.py, with its clips as the bank). Equal texts count once. Errors as ``search`` and, for the
+    ``table``: ``rank by z``, ``rank by score``, ``caption``, ``z``, ``score``; z is against the loss matrix of the
+    split (retrieval/normalise.py, with its clips as the bank). Equal texts count once. Errors as ``search`` and, for the
     file, AudioError (a ValueError).
     """
     from aacstudy.device import use

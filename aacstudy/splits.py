@@ -63,7 +63,9 @@ def caption_split(
     rows = []
     for i in tqdm(range(0, len(clips), 64), desc="captioning", unit="batch"):
         padded, padding = pad_frames(clips[i : i + 64])
-        found = beam_search(network, padded.to(device), _to(padding, device), options, forbidden, vocabulary.bos)
+        found = beam_search(
+            network, padded.to(device), _to(padding, device), options, forbidden, vocabulary.bos
+        )
         for clip, hypotheses in zip(part.clips["clip"][i : i + 64], found):
             for rank, hypothesis in enumerate(hypotheses, start=1):
                 text = vocabulary.decode(hypothesis.tokens)

@@ -10,7 +10,7 @@ from functools import wraps
 from pathlib import Path
 
 from aacstudy.artifacts import Artifact
-from aacstudy.study import BASE, Study
+from aacstudy.study import BASE, Study, root
 
 Maker = Callable[[Study, str, int], Artifact]
 
@@ -30,7 +30,9 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     if options.name == "soundscapes":
-        parameters = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
+        parameters = {
+            name: value for name, value in asdict(options).items() if name not in ("root", "decode")
+        }
         return Artifact("corpus", "soundscapes", parameters, (), _build_soundscapes)
     from aacstudy.corpus import audiocaps, clotho, folder
 
@@ -70,7 +72,9 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
         return captioner(Study.load(study.captioner_from), variant, seed)
     study = study.varied(variant)
     if study.training.weights:
-        parameters = {"heads": study.decoder.heads, "task": study.training.task} | _weights(study.training.weights)
+        parameters = {"heads": study.decoder.heads, "task": study.training.task} | _weights(
+            study.training.weights
+        )
         inputs = (corpus(study), frames(study))
         return Artifact("captioner", "published", parameters, inputs, _build_published_captioner)
     parameters = {"decoder": asdict(study.decoder), "training": asdict(study.training), "seed": seed}
@@ -134,7 +138,8 @@ def losses(study: Study, variant: str, seed: int) -> Artifact:
     if scored.scoring.matrix:
         from aacstudy.scoring.given import fingerprint
 
-        file = Path(scored.scoring.matrix.format(seed=seed)).resolve()
+        # a page's paths are the project's: notebooks run in a folder of their own
+        file = (root() / scored.scoring.matrix.format(seed=seed)).resolve()
         parameters = {"split": scored.scoring.split, "matrix": str(file), "content": fingerprint(file)}
         return Artifact("losses", f"given-{seed}", parameters, (corpus(scored),), _build_given)
     inputs = (corpus(scored), *bands(study, variant, seed))
@@ -382,9 +387,7 @@ def _build_bank(artifact: Artifact, folder: Path, cores: int) -> None:
     options = RetrievalOptions(**parameters.pop("retrieval"))
     scored, source = (Source(one, other / "frames.safetensors") for one, other in ((corpus, frames), trained))
     files = encoder / "encoder.safetensors", captioner / "captioner.safetensors"
-    score(
-        scored, source, *files, options=options, result=folder / "bank.npz", device=use(), **parameters
-    )
+    score(scored, source, *files, options=options, result=folder / "bank.npz", device=use(), **parameters)
 
 
 def _build_captions(artifact: Artifact, folder: Path, cores: int) -> None:

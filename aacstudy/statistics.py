@@ -29,7 +29,6 @@ class Interval(NamedTuple):
         value, low, high = (f"{100 * number:.{digits}f}" for number in self[:3])
         return f"{value} % [{low}, {high}] (n = {self.n} {self.unit})"
 
-
     def points(self, digits: int = 1) -> str:
         """Write a difference of shares as percentage points: `+3.1 points [+1.0, +5.2]`."""
         value, low, high = (f"{100 * number:+.{digits}f}" for number in self[:3])
@@ -133,7 +132,9 @@ def bootstrap_of_sums(
     return Interval(float(point), float(low), float(high), n, unit)
 
 
-def resampled_sums(rows, clusters, resamples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+def resampled_sums(
+    rows, clusters, resamples: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Sums over all rows, and over each bootstrap sample of whole clusters, for statistics that are made of sums.
 
     rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.

@@ -10,8 +10,12 @@ import numpy as np
 
 SHOWN_ROWS = 200  # of a table; the CSV always holds all rows
 FIRST_ROWS = 20  # shown before the rest is unfolded
-VERDICTS = {"confirmed": "✓", "partly": "◐", "contradicted": "✗", "cannot tell": "?", "not measured": "–"}
-COLUMNS = ("id", "claim", "measured", "n", "interval", "verdict", "evidence")
+VERDICTS = {  # of claims and of questions
+    "reproduced": "✓", "not reproduced": "✗", "yes": "✓", "in part": "◐", "no": "✗", "cannot tell": "?", "not tested here": "–",
+}  # fmt: skip
+# Keys of a claim and the headings of their columns; a column that no claim fills is left out.
+COLUMNS = {"id": "", "claim": "Claim", "verdict": "Verdict", "measured": "Measured", "interval": "95\u00a0% interval",
+           "n": "n", "published": "Published", "evidence": "Evidence"}  # fmt: skip
 
 
 def _cell_text(value, form) -> str:
@@ -65,29 +69,38 @@ def _sorted_by(value, form, number: bool) -> str:
 
 
 def scorecard_html(rows: list[dict]) -> str:
-    """Claims and what became of them, one row each (keys `COLUMNS`, checked by `Page.scorecard`), everything escaped."""
-    body = []
-    for row in rows:
-        text = {key: "–" if row[key] in (None, "") else html.escape(str(row[key])) for key in COLUMNS}
-        kind = row["verdict"].replace(" ", "-")
-        link = f'<a href="{text["evidence"]}">{_page_name(row["evidence"])}</a>' if row["evidence"] else "–"
-        body.append(
-            f'<tr><td class="number">{text["id"]}</td><th scope="row">{text["claim"]}</th><td class="verdict {kind}">'
-            f'<span aria-hidden="true">{VERDICTS[row["verdict"]]}</span> {text["verdict"]}</td>'
-            f'<td class="number">{text["measured"]}</td><td class="number">{text["interval"]}</td>'
-            f'<td class="number">{text["n"]}</td><td>{link}</td></tr>'
-        )
-    names = ("", "Claim", "Verdict", "Measured", "95\u00a0% interval", "n", "Evidence")
-    right = (True, False, False, True, True, True, False)
+    """Claims and what became of them, one row each (keys `COLUMNS`, checked by `Page.scorecard`), all escaped."""
+    filled = [key for key in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+    shown = [key for key in filled if key != "published"]  # stands below the claim
+    number = ("id", "interval", "n")
     head = "".join(
-        f'<th scope="col"{" class=number" * number}>{name or "<span class=hidden>Number</span>"}</th>'
-        for name, number in zip(names, right)
+        f'<th scope="col"{" class=number" * (key in number)}>{COLUMNS[key] or "<span class=hidden>Number</span>"}</th>'
+        for key in shown
     )
-    table = f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    body = "".join(
+        "<tr>" + "".join(_claim_cell(row, key, key in number) for key in shown) + "</tr>" for row in rows
+    )
+    table = f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return (
-        f'<figure class="table scorecard"><div class="scroll" tabindex="0" role="region" aria-label="Table of the claims">{table}'
-        "</div></figure>"
+        '<figure class="table scorecard"><div class="scroll" tabindex="0" role="region" aria-label="Table of the claims">'
+        f"{table}</div></figure>"
     )
+
+
+def _claim_cell(row: dict, key: str, number: bool) -> str:
+    text = "–" if row[key] in (None, "") else html.escape(str(row[key]))
+    if key == "claim":
+        published = f"<small>published: {html.escape(row['published'])}</small>" if row["published"] else ""
+        return f'<th scope="row">{text}{published}</th>'
+    if key == "verdict":
+        kind, _, why = text.partition(": ")
+        mark = f'<span aria-hidden="true">{VERDICTS[kind]}</span> {kind}'
+        return f'<td class="verdict {kind.replace(" ", "-")}">{mark}{f"<small>{why}</small>" if why else ""}</td>'
+    if key == "evidence" and row[key]:
+        text = f'<a href="{text}">{_page_name(row[key])}</a>'
+    if key == "measured":
+        return f'<td class="measured">{text}</td>'
+    return f"<td{' class=number' * number}>{text}</td>"
 
 
 def _page_name(link: str) -> str:

@@ -26,6 +26,19 @@ encoder: {dims: [8, 16, 32]}
 """
 
 
+# Fixtures that run a whole study: their tests stay in one process, and begin first, as they take longest.
+STUDIES = ("smoke", "place")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group tests by the study that they share, for ``--dist loadgroup``."""
+    for item in items:
+        for name in STUDIES:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 class Copy:
     """A copy of the project in which a study may be run and code be changed, away from the user's own."""
 

@@ -43,7 +43,7 @@ def test_more_signal_is_found_more_often():
 
 
 def test_other_queries_are_not_paired():
-    with pytest.raises(ValueError, match="loud: t2a.hit@1 has values"):
+    with pytest.raises(ValueError, match=r"loud: t2a\.hit@1 has values"):
         ablation.compare(
             ablation.measures(matrices(0.0)), {"loud": ablation.measures(matrices(1.0, audios=11))}, OPTIONS
         )

@@ -131,7 +131,7 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
     """Several local processes through the workflow, one killed midway; then the same command goes on."""
     overrides = {"scoring": {"bands": 5}}
     target = smoke.aacstudy("plan", "smoke", "--overrides", json.dumps(overrides))[1]
-    name = next(line.split()[-1] for line in target.splitlines() if "losses/none-1-" in line)
+    name = next(line.split()[-1] for line in target.splitlines() if "losses/base-1-" in line)
     arguments = ["--cores", "2", "--keep-going", "--rerun-triggers", "mtime", "params", "input"]
     arguments += ["--quiet", "rules", "host", "--config", *config("smoke", overrides), "--"]
     arguments += [str(smoke.artifacts / name / "artifact.json")]
@@ -141,21 +141,21 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
         listed = subprocess.run(
             ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
         ).stdout
-        jobs = [line.split(maxsplit=1) for line in listed.splitlines() if "bands/none-1-3of5" in line]
+        jobs = [line.split(maxsplit=1) for line in listed.splitlines() if "bands/base-1-3of5" in line]
         mine = [pid for pid, command_line in jobs if command_line.startswith(sys.executable)]  # not its shell
         victim = int(mine[0]) if mine else time.sleep(0.05)
     assert victim, run.communicate()[0]
     os.kill(victim, signal.SIGKILL)
     output, _ = run.communicate(timeout=300)
-    assert run.returncode != 0 and "bands/none-1-3of5" in output
-    whole = {one.parent.name for one in (smoke.artifacts / "bands").glob("none-1-*of5-*/artifact.json")}
-    assert len(whole) == 4 and not any(one.startswith("none-1-3of5") for one in whole)
+    assert run.returncode != 0 and "bands/base-1-3of5" in output
+    whole = {one.parent.name for one in (smoke.artifacts / "bands").glob("base-1-*of5-*/artifact.json")}
+    assert len(whole) == 4 and not any(one.startswith("base-1-3of5") for one in whole)
     again = smoke.snakemake(*arguments)
     said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said
-    assert said.count("making bands") == 1 and "making bands none-1-3of5" in said
+    assert said.count("making bands") == 1 and "making bands base-1-3of5" in said
     joined = Losses.read(smoke.artifacts / name / "losses.zarr")
-    usual = next((smoke.artifacts / "losses").glob("none-1-*"))
-    twin = [one for one in (smoke.artifacts / "losses").glob("none-1-*") if one.name != name.split("/")[1]]
+    usual = next((smoke.artifacts / "losses").glob("base-1-*"))
+    twin = [one for one in (smoke.artifacts / "losses").glob("base-1-*") if one.name != name.split("/")[1]]
     assert usual.exists() and len(twin) == 1
     np.testing.assert_array_equal(joined.nll, Losses.read(twin[0] / "losses.zarr").nll)

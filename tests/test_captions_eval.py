@@ -406,7 +406,9 @@ def test_published_scores_are_reproduced(shared_meteor, monkeypatch):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
     """A metrics folder with a tiny sentence encoder and a tiny fluency detector in the published layouts."""
-    return make_models(tmp_path_factory.mktemp("models"), [*CANDIDATES, *(t for texts in REFERENCES for t in texts)])
+    return make_models(
+        tmp_path_factory.mktemp("models"), [*CANDIDATES, *(t for texts in REFERENCES for t in texts)]
+    )
 
 
 def test_neural_metrics_run_through_aac_metrics(models, monkeypatch):

@@ -368,7 +368,9 @@ def test_an_exhausted_grammar_says_so():
 )
 def test_pair_captions(seed, events):
     triples = grammar.pair_captions(events, np.random.default_rng(seed))
-    assert [first.connective for first, *_ in triples] == list(dict.fromkeys(name for name, *_ in grammar.SEQUENCE))
+    assert [first.connective for first, *_ in triples] == list(
+        dict.fromkeys(name for name, *_ in grammar.SEQUENCE)
+    )
     for before, after, both in triples:
         assert (before.swap, after.swap, both.swap) == (after.text, before.text, "")
         assert before.text != after.text

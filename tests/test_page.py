@@ -171,19 +171,23 @@ def test_spectrogram_shows_when(rows=16):
 
 
 CLAIM = {"id": "C1", "claim": "It <i>hears</i> order.", "measured": "88 %", "n": np.int64(200), "interval": "80 – 93 %",
-         "verdict": "confirmed", "evidence": "07_before_after.html#order"}  # fmt: skip
+         "verdict": "reproduced", "evidence": "07_before_after.html#order"}  # fmt: skip
 
 
 def test_scorecard_is_shown_and_recorded(batch, tmp_path, shown):
     batch.answer("Yes.")
-    batch.scorecard([CLAIM, CLAIM | {"id": "C2", "n": None, "evidence": "", "verdict": "cannot tell"}])
+    other = {"id": "C2", "n": None, "evidence": "", "verdict": "not tested here: needs <Clotho>"}
+    batch.scorecard([CLAIM, CLAIM | other])
     assert (
         "It &lt;i&gt;hears&lt;/i&gt; order." in shown[1] and 'href="07_before_after.html#order"' in shown[1]
     )
-    assert "✓</span> confirmed" in shown[1] and "?</span> cannot tell" in shown[1]
+    assert (
+        "✓</span> reproduced" in shown[1] and "not tested here<small>needs &lt;Clotho&gt;</small>" in shown[1]
+    )
+    assert "Published" not in shown[1]  # no claim has one
     batch.provenance({})
     rows = json.loads((tmp_path / "pages" / "05_retrieval.json").read_text())["scorecard"]
-    assert rows[0] == CLAIM | {"n": 200} and rows[1]["n"] is None
+    assert rows[0] == CLAIM | {"n": 200, "published": ""} and rows[1]["n"] is None
     with pytest.raises(ValueError, match="already given"):
         batch.scorecard([CLAIM])
 
@@ -191,10 +195,10 @@ def test_scorecard_is_shown_and_recorded(batch, tmp_path, shown):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"verdict": "true"}, r"claim 'C1' has verdict 'true'; it must be one of confirmed, partly"),
+        ({"verdict": "true"}, r"claim 'C1' has verdict 'true'; it must be one of reproduced, not reproduced"),
         ({"evidence": "https://a.example"}, "has evidence 'https://a.example'; it must be a page"),
         ({"evidence": "javascript:alert(1)"}, "it must be a page"),
-        ({"more": 1}, "it must have id, claim"),
+        ({"more": 1}, "it must have id, claim, verdict"),
     ],
 )
 def test_scorecard_refuses(batch, change, words):

@@ -156,7 +156,13 @@ def transfer(axes, few):
     return plots.transfer(pd.DataFrame(rows), axes)
 
 
+def standing(axes, few):
+    scores = np.array([3.0, 2.0, 1.5, -1.0])
+    return plots.standing(scores[:1] if few else scores, 1 if few else 2, axes, "score")
+
+
 DRAW = [
+    (standing, "score", ""),  # items without names
     (differences, "difference to the study itself", None),
     (transfer, "audio-to-text hit@1 (%)", None),
     (normalisers, "hit@1 (%)", None),
@@ -266,6 +272,12 @@ def test_transfer_stands_in_percent(ax):
         "as published on its own",
         "as published on other",
     ]
+
+
+def test_the_best_stand_out_and_bear_their_ranks(ax):
+    standing(ax, few=False)
+    others, best = (dots.get_offsets()[:, 0].tolist() for dots in ax.collections)
+    assert (best, others) == ([3.0, 2.0], [1.5, -1.0]) and words(ax) >= {"1", "2"}
 
 
 def test_caption_bands_are_sorted_by_mean(ax):

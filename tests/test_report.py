@@ -44,8 +44,8 @@ page.results({"hit_1.mean": 0.47, "hit_1.low": 0.401, "hit_1.high": 0.538, "hit_
 page.answer("Yes: **47 %** of $n$ clips <script>alert(3)</script>.")
 page.scorecard([
     {"id": 1, "claim": "It <b>works</b>.", "measured": "47 %", "n": 1200, "interval": "40 – 54 %",
-     "verdict": "confirmed", "evidence": "01_small.html#the-numbers"},
-    {"id": 2, "claim": "It sees.", "measured": None, "n": None, "interval": None, "verdict": "not measured", "evidence": ""},
+     "verdict": "reproduced", "evidence": "01_small.html#the-numbers"},
+    {"id": 2, "claim": "It sees.", "measured": None, "n": None, "interval": None, "verdict": "not tested here", "evidence": ""},
 ])
 page.provenance({"commit": "abc", "seconds": 130.0, "device": "cpu", "seeds": [1, 2]})
 """,
@@ -180,8 +180,8 @@ def test_index_shows_interval_answer_and_what_is_missing(built):
     text = (built / "index.html").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", text, flags=re.S))
     assert report.QUESTION in words
-    assert "1 It &lt;b&gt;works&lt;/b&gt;. ✓ confirmed 47 % 40 – 54 % 1200" in words
-    assert 'href="01_small.html#the-numbers"' in text and "– not measured" in words
+    assert "1 It &lt;b&gt;works&lt;/b&gt;. ✓ reproduced 47 % 40 – 54 % 1200" in words
+    assert 'href="01_small.html#the-numbers"' in text and "– not tested here" in words
     assert "@inproceedings{labbe2023," in text and "Labb{\\&#39;{e}}, {\\&#39;{E}}tienne" in text
     assert "47.0 % 40.1 – 53.8 %" in words and "1 200" in words
     assert "Rank 6 – –" in words and "Order chance 50 % not run yet" in words

@@ -75,12 +75,19 @@ FLIPS = [
     ("C7", 0, cnn14((0.8, 0.77, 0.83), (0.1, 0.05, 0.15), (0.2, 0.1, 0.3)), REPRODUCED),
     ("C7", 0, cnn14((0.6, 0.57, 0.63), (-0.1, -0.25, 0.05), (-0.2, -0.3, -0.1)), CANNOT_TELL),
     ("C7", 0, cnn14((0.7, 0.67, 0.73), (-0.1, -0.15, -0.05), (-0.2, -0.3, -0.1)), CANNOT_TELL),
-    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.3, 0.2, 0.4), "hears order"),
-    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.0, -0.05, 0.05), "does not hear order"),
+    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.3, 0.2, 0.4), "yes: it hears order"),
+    ("Q1", 0, given("bat.accuracy", 0.8, 0.75, 0.85) | given("bat.over_blind", 0.0, -0.05, 0.05), "no: it does not hear order"),
     ("Q2", 0, given("bat.positions.accuracy", 0.8, 0.6, 0.9) | given("bat.positions.over_blind", 0.1, -0.1, 0.3), CANNOT_TELL),
-    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.1, 0.05, 0.15), "fine-tuned is better"),
-    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", -0.1, -0.15, -0.05), "frozen is better"),
-    ("Q3", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.0, -0.05, 0.05), CANNOT_TELL),
+    ("Q3", 0, given("bias.min-max.location_adds", 0.2, 0.1, 0.3) | given("bias.min-max.scale_adds", 0.2, 0.1, 0.3),
+     "yes: by its location and its scale"),
+    ("Q3", 0, given("bias.min-max.location_adds", 0.2, 0.1, 0.3) | given("bias.min-max.scale_adds", 0.0, -0.01, 0.005),
+     "yes: by its location"),
+    ("Q3", 0, given("bias.min-max.location_adds", 0.0, -0.1, 0.1) | given("bias.min-max.scale_adds", 0.0, -0.1, 0.1), CANNOT_TELL),
+    ("Q4", 0, given("perturbed.base.related.accuracy", 0.9, 0.8, 1.0) | given("perturbed.base.related.over_blind", 0.4, 0.3, 0.5), "yes"),
+    ("Q4", 0, given("perturbed.base.related.accuracy", 0.5, 0.4, 0.6) | given("perturbed.base.related.over_blind", 0.0, -0.02, 0.02), "no"),
+    ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.1, 0.05, 0.15), "no: fine-tuned is better"),
+    ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", -0.1, -0.15, -0.05), "yes: fine-tuned is worse"),
+    ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.0, -0.05, 0.05), CANNOT_TELL),
 ]  # fmt: skip
 
 
@@ -97,14 +104,14 @@ def elsewhere(caption, gain):
 @pytest.mark.parametrize(
     "caption, gain, expected",
     [
-        ((0.7, 0.6, 0.8), (0.3, 0.2, 0.4), "holds"),
-        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.01), "does not hold"),
-        ((0.7, 0.6, 0.8), (0.0, -0.1, 0.01), "holds in part"),
+        ((0.7, 0.6, 0.8), (0.3, 0.2, 0.4), "yes"),
+        ((0.3, 0.2, 0.4), (0.0, -0.1, 0.01), "no"),
+        ((0.7, 0.6, 0.8), (0.0, -0.1, 0.01), "in part"),
         ((0.7, 0.6, 0.8), (0.1, -0.1, 0.3), CANNOT_TELL),
     ],
 )
 def test_the_bias_elsewhere(caption, gain, expected):
-    assert verdict("Q4", elsewhere(caption, gain)) == expected
+    assert verdict("Q6", elsewhere(caption, gain)) == expected
 
 
 def test_published_numbers_are_held_against_their_own_corpus_only():

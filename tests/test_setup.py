@@ -1,5 +1,6 @@
 """The set-up files agree with each other, and `make` does what it promises to a new clone."""
 
+import json
 import os
 import re
 import shutil
@@ -346,3 +347,11 @@ def test_clean_keeps_what_is_not_ours(clone, tmp_path):
     assert not (clone / "artifacts").exists() and not (clone / "aacstudy/__pycache__").exists()
     assert (clone / ".venv/lib/__pycache__").exists()
     assert (recordings / "clip.wav").exists()
+
+
+def test_the_notebooks_table_has_every_question():
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for name in NOTEBOOKS:
+        cell = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]
+        question = "".join(cell["source"]).splitlines()[0].removeprefix("# ")
+        assert f"| [{name}]({name}.ipynb) | {question}" in text

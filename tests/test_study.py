@@ -287,7 +287,9 @@ def test_a_variant_changes_what_its_page_says_and_nothing_else():
     assert smoke.varied("base") is smoke
     varied = smoke.varied("positions")
     assert varied.decoder == replace(smoke.decoder, frame_positions="sinusoidal")
-    assert replace(varied, decoder=smoke.decoder) == smoke  # its size is the smoke study's, not that of the page's base
+    assert (
+        replace(varied, decoder=smoke.decoder) == smoke
+    )  # its size is the smoke study's, not that of the page's base
     assert varied.varied("positions") == varied
 
 
@@ -297,11 +299,15 @@ def test_a_page_of_ablations_is_a_study_of_its_own():
     assert study.corpus == Study.load("demo").corpus
 
 
-@pytest.mark.parametrize("section", ["before_after: {variants: [position]}", "ablations: {pages: [position]}"])
+@pytest.mark.parametrize(
+    "section", ["before_after: {variants: [position]}", "ablations: {pages: [position]}"]
+)
 def test_an_unknown_variant_stops_the_study(section, tmp_path):
     page = tmp_path / "mine.yml"
     page.write_text(f"extends: demo\n{section}\n")
-    with pytest.raises(StudyError, match="ablations/position' does not exist; did you mean ablations/positions"):
+    with pytest.raises(
+        StudyError, match="ablations/position' does not exist; did you mean ablations/positions"
+    ):
         Study.load(page)
 
 

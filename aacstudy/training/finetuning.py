@@ -61,7 +61,9 @@ def train(
     device = next(captioner.parameters()).device
     both = nn.ModuleDict({"encoder": encoder, "captioner": captioner})
     optimiser = adamw(captioner, options.learning_rate, options.weight_decay)
-    for group in adamw(encoder, options.learning_rate * options.finetune_encoder, options.weight_decay).param_groups:
+    for group in adamw(
+        encoder, options.learning_rate * options.finetune_encoder, options.weight_decay
+    ).param_groups:
         optimiser.add_param_group(group)
     schedule = learning_rates(optimiser, options, -(-len(paths) // size))
 
@@ -102,11 +104,22 @@ def train(
 
     name = f"encoder and captioner, seed {seed}"
     return run_epochs(
-        both, optimiser, schedule, options.epochs, seed, train_epoch, validate, "-validation_loss", folder, name
+        both,
+        optimiser,
+        schedule,
+        options.epochs,
+        seed,
+        train_epoch,
+        validate,
+        "-validation_loss",
+        folder,
+        name,
     )
 
 
-def train_on_corpus(corpus: Path, encoder: Path, parameters: dict, folder: Path, device: torch.device) -> None:
+def train_on_corpus(
+    corpus: Path, encoder: Path, parameters: dict, folder: Path, device: torch.device
+) -> None:
     """Train a captioner and a copy of an encoder on a corpus' training split; write both and the history into ``folder``."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     corpus = Corpus.load(corpus)
@@ -114,7 +127,9 @@ def train_on_corpus(corpus: Path, encoder: Path, parameters: dict, folder: Path,
     vocabulary = Vocabulary.fit(training.captions["text"])
     tagger, classes = load_encoder(encoder)
     torch.manual_seed(seed)
-    captioner = Captioner(tagger.frame_dim, len(vocabulary), DecoderOptions(**parameters["decoder"])).to(device)
+    captioner = Captioner(tagger.frame_dim, len(vocabulary), DecoderOptions(**parameters["decoder"])).to(
+        device
+    )
     sets = [
         (part.paths(), part.owners(), [vocabulary.encode(text) for text in part.captions["text"]])
         for part in (training, validation)
