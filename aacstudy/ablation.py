@@ -47,6 +47,8 @@ def compare(
 ) -> pd.DataFrame:
     """One row per variant and measure: the variant's value, and its paired difference to the base with Holm's p.
 
+    p is of these trained captioners: flipping signs over audios knows nothing of how trainings vary, and the interval,
+    of a few seeds, little. ``clear`` is stricter: the interval leaves 0 out and every single seed has its sign.
     ``unit`` and ``n`` are those of the interval; p is adjusted over all rows. Raises ValueError where a variant has other
     queries or seeds than the base.
     """
@@ -62,34 +64,35 @@ def compare(
             change = paired_difference(
                 values, own, clusters, options.resamples, options.seed, options.confidence
             )
-            rows.append(
-                {
-                    "variant": variant,
-                    "measure": measure,
-                    "value": value.value,
-                    "low": value.low,
-                    "high": value.high,
-                }
-                | {"difference": change.interval.value, "difference low": change.interval.low}
-                | {
-                    "difference high": change.interval.high,
-                    "p": change.p_value,
-                    "n": value.n,
-                    "unit": value.unit,
-                }
-            )
+            found_change = change.interval
+            each = (values - own).mean(axis=1)  # [seeds]
+            away = found_change.low > 0 or found_change.high < 0
+            row = {"variant": variant, "measure": measure}
+            row |= {"value": value.value, "low": value.low, "high": value.high}
+            row |= {"difference": found_change.value, "difference low": found_change.low}
+            row |= {
+                "difference high": found_change.high,
+                "p": change.p_value,
+                "n": value.n,
+                "unit": value.unit,
+            }
+            row |= {
+                "by seed": each.tolist(),
+                "clear": away and bool((np.sign(each) == np.sign(each[0])).all()),
+            }
+            rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(p=holm(table["p"])) if rows else table
 
 
-def results(table: pd.DataFrame) -> dict[str, float]:
-    """Flat results of a comparison: ``ablation.<variant>.<measure>`` and ``….minus_base`` with their intervals."""
+def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:
+    """Flat results of a comparison: ``ablation.<variant>.<measure>`` and ``….minus_base`` with intervals, the latter by seed."""
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         key = f"ablation.{row['variant']}.{row['measure']}"
         change = (row[name] for name in ("difference", "difference low", "difference high", "n", "unit"))
         flat |= findings.keyed(key, Interval(*(row[name] for name in ("value", "low", "high", "n", "unit"))))
-        flat |= findings.keyed(f"{key}.minus_base", Interval(*change))
+        flat |= findings.keyed(f"{key}.minus_base", Interval(*change), row["by seed"], seeds)
     return flat
 
 

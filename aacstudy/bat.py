@@ -14,7 +14,8 @@ from aacstudy.perturb.items import perturbations
 
 CLIP_COLUMNS = ("clip", "file_name", "youtube_id")
 TEXT_COLUMNS = ("text", "caption")
-ANNOTATION = ("kind", "connective", "form", "mentions")  # what a corpus whose swaps are known tells beside them
+# What a corpus whose swaps are known tells beside them.
+ANNOTATION = ("kind", "connective", "form", "mentions")
 GIVEN = {"original": "text", "perturbed": "swap"}  # what the table calls the two sides
 
 
@@ -43,7 +44,9 @@ def read_captions(path: Path) -> pd.DataFrame:
         if len(empty):
             raise ValueError(f"{path}, row {empty[0] + 1} below the header, {column}: empty")
     if "swap" in table and (missing := [name for name in ANNOTATION if name not in table]):
-        raise ValueError(f"{path}, header: swap comes with {', '.join(ANNOTATION)}; {', '.join(missing)} missing")
+        raise ValueError(
+            f"{path}, header: swap comes with {', '.join(ANNOTATION)}; {', '.join(missing)} missing"
+        )
     return table.drop(columns="variable", errors="ignore").reset_index(drop=True)
 
 

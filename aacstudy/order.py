@@ -112,15 +112,18 @@ def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Inte
     return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
 
 
-def order_verdict(found: Interval, over_blind: Interval) -> str:
-    """Whether a captioner hears order, from its accuracy and its paired difference to the blind control.
+def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
+    """Whether a captioner hears order: from its accuracy and its paired differences to two controls.
 
-    ``hears order``: both intervals lie above what needs no hearing (½, and no difference). ``does not hear order``:
-    the difference is not above 0 and at most 10 points can hide in it. Otherwise ``cannot tell``.
+    ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to its own frames in
+    drawn orders too where it is given: a captioner that hears what sounds, but not when, passes the blind control alone.
+    ``does not hear order``: one of the differences is not above 0 and at most 10 points can hide in it. Otherwise
+    ``cannot tell``.
     """
-    if over_blind.low > 0 and found.low > 0.5:
+    differences = [one for one in (over_blind, over_shuffled) if one is not None]
+    if found.low > 0.5 and all(one.low > 0 for one in differences):
         return "hears order"
-    if over_blind.low <= 0 and over_blind.high < 0.1:
+    if any(one.low <= 0 and one.high < 0.1 for one in differences):
         return "does not hear order"
     return "cannot tell"
 

@@ -38,8 +38,10 @@ def test_more_signal_is_found_more_often():
     ).set_index("measure")
     row = table.loc["t2a.hit@1"]
     assert row["value"] == 1 and row["difference low"] > 0.5 and row["n"] == 12
-    flat = ablation.results(table.reset_index())
+    assert row["clear"] and len(row["by seed"]) == 2
+    flat = ablation.results(table.reset_index(), [7, 8])
     assert flat["ablation.loud.t2a.hit@1"] == 1 and flat["ablation.loud.t2a.hit@1.minus_base.low"] > 0.5
+    assert flat["ablation.loud.t2a.hit@1.minus_base.seed_8"] > 0.5
 
 
 def test_other_queries_are_not_paired():
@@ -58,3 +60,16 @@ def test_transfer_tells_matched_from_unmatched_by_the_signal():
         found["a2t.min_max.hit@1"].value - found["a2t.raw.hit@1"].value
     )
     assert found["gain"].low > 0  # the captions' bias hides the signal until it is scaled away
+
+
+def test_a_change_that_helps_one_seed_and_hurts_another_is_not_clear():
+    audios = np.repeat(np.arange(50), 2)
+    zeros = np.zeros((2, 100))
+    mixed = np.stack([np.full(100, 0.5), np.full(100, -0.4)]) + np.linspace(-0.1, 0.1, 100)
+    steady = np.stack([np.full(100, 0.5), np.full(100, 0.4)]) + np.linspace(-0.1, 0.1, 100)
+    table = ablation.compare(
+        {"m": (zeros, audios)},
+        {v: {"m": (x, audios)} for v, x in (("mixed", mixed), ("steady", steady))},
+        OPTIONS,
+    )
+    assert table["clear"].tolist() == [False, True]

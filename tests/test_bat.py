@@ -94,7 +94,10 @@ def test_a_wrong_table_is_told_where(captions, tmp_path, change, message):
         ("clip,text\n", "no row below its header"),
         ("", "not a CSV table"),
         ("clip,text\na,\n", "row 1 below the header, text: empty"),
-        ("clip,text,swap,kind\na,A dog barks,x,y\n", "header: swap comes with .* connective, form, mentions missing"),
+        (
+            "clip,text,swap,kind\na,A dog barks,x,y\n",
+            "header: swap comes with .* connective, form, mentions missing",
+        ),
     ],
 )
 def test_wrong_captions_are_told_where(tmp_path, content, message):

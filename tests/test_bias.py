@@ -72,7 +72,9 @@ def test_a_feature_that_tells_nothing_may_explain_nothing():
     """Of forty made at random most intervals hold 0, and every interval its value."""
     rng, held = np.random.default_rng(3), []
     for _ in range(40):
-        table = pd.DataFrame({"audio": np.repeat(np.arange(60), 3), "loss": rng.normal(size=180), "x": rng.normal(size=180)})
+        table = pd.DataFrame(
+            {"audio": np.repeat(np.arange(60), 3), "loss": rng.normal(size=180), "x": rng.normal(size=180)}
+        )
         found = bias.regress(table, FEW)
         held.append(found.features["low"][0] == 0 == found.r2.low)
         assert found.r2.low <= found.r2.value <= found.r2.high

@@ -29,6 +29,7 @@ CONDA_NAMES = {
     "playwright-python": "playwright",
 }
 NOTEBOOKS = [
+    "00_start_here",
     "01_corpus",
     "02_encoder",
     "03_training",
