@@ -30,6 +30,7 @@ encoder: {dims: [8, 16, 32]}
 STUDIES = ("smoke", "place")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group tests by the study that they share, for ``--dist loadgroup``."""
     for item in items:
