@@ -80,6 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--seed", type=int, help="of the captioner; default: the study's first")
     several = command("compare", _compare, "one page of several studies side by side")
     several.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
+    told = command("summary", _summary, "what finished studies found, as Markdown, with command and commit")
+    told.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
+    told.add_argument(
+        "--into",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FILE",
+        help="write between its marks <!-- summary --> and <!-- /summary -->, also findings, ablations; default: print",
+    )
     matrix = command(
         "retrieve",
         _retrieve,
@@ -234,6 +244,17 @@ def _compare(options) -> None:
     from aacstudy import compare
 
     print(f"open {os.path.relpath(compare.compare(options.studies))}")
+
+
+def _summary(options) -> None:
+    from aacstudy import summary
+
+    runs = summary.read(options.studies)
+    if options.into:
+        summary.fill_files(options.into, runs)
+        print(f"written: {', '.join(map(str, options.into))}")
+    else:
+        print(summary.summary(runs))
 
 
 def _retrieve(options) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from aacstudy import document
+from aacstudy import document, records
 from aacstudy.batch import HEADLINES, report_folder, reports
 from aacstudy.study import Study, StudyError
 from aacstudy.tables import table_html
@@ -41,10 +41,7 @@ class Results:
                 f"study {study.study} has no results yet ({file.name} is missing in its reports); "
                 f"make them first: python -m aacstudy run {study.study}"
             )
-        records = [
-            json.loads(page.read_text(encoding="utf-8")) for page in sorted((folder / "pages").glob("*.json"))
-        ]
-        ran = [(one["provenance"] or {}).get("parameters") for one in records]
+        ran = [one.get("parameters") for one in records.provenances(records.read(folder))]
         numbers = json.loads(file.read_text(encoding="utf-8"))
         return cls(study.study, folder, numbers, next(filter(None, ran), {}))
 

@@ -1,17 +1,29 @@
 """Figures: each function takes tables or arrays and returns axes; none computes a metric.
 
-One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style or label.
+One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style, marker and
+label. Names stand beside what they name, never in a legend.
 """
+
+import textwrap
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Affine2D
+from scipy.optimize import isotonic_regression
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "pmi": GREEN}
+LOOKS = {"raw": ("s", ":"), "min_max": ("o", "-"), "z": ("^", "--"), "pmi": ("D", "-.")}
+SMALL = 9  # points: the size of labels
 NAMES = {
     "raw": "raw",
     "min_max": "min-max",
@@ -48,8 +60,81 @@ def style() -> None:
     sns.set_theme(style="ticks", context="notebook", palette=list(PALETTE))
     plt.rcParams.update(
         {"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium",
-         "axes.titleweight": "normal", "axes.titlelocation": "left", "legend.frameon": False, "font.size": 10}
+         "axes.titleweight": "normal", "axes.titlelocation": "left", "font.size": 10}
     )  # fmt: skip
+
+
+def _look(number: int, lines: tuple = LINES) -> tuple:
+    """Colour, line style and marker of a figure's series, no two alike among the first dozen."""
+    return PALETTE[number % len(PALETTE)], lines[number % len(lines)], MARKERS[number % len(MARKERS)]
+
+
+class _Label(NamedTuple):
+    """A name for the point (x, y) of the data; the style of the line that leads to it."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+    line: str = "-"
+
+
+def _ink(colour: str) -> str:
+    """The colour, darkened until text in it has a contrast of at least 4.5 on white (WCAG 2.2, 1.4.3)."""
+    shade = np.array(to_rgb(colour))
+    while True:
+        linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
+        if 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5:
+            return to_hex(shade)
+        shade *= 0.97
+
+
+def _apart(wanted: np.ndarray, heights: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Centres next to the ``wanted`` ones, in their order, at which labels of these heights do not overlap.
+
+    They stay between ``low`` and ``high`` where that is room enough. Of equal ones the first is on top.
+    """
+    order = np.lexsort((-np.arange(len(wanted)), wanted))
+    stack = np.cumsum(heights[order]) - heights[order] / 2  # the centres of a pile on 0
+    # a label may not sink into the pile below it: what it is above its place in the pile never falls
+    shift = isotonic_regression(wanted[order] - stack).x.clip(low, max(low, high - heights.sum()))
+    centres = np.empty(len(wanted))
+    centres[order] = stack + shift
+    return centres
+
+
+def _name_points(ax: Axes, labels: list[_Label], width: int = 26, side: int = 1) -> None:
+    """Write the labels beside their points, pushed apart, with a thin line from each point to its label.
+
+    width: characters in a line. side: 1 to the right of the points, -1 to the left. The places are found when the
+    figure is drawn, for limits and layout may change until then.
+    """
+    texts = [textwrap.fill(label.text, width) for label in labels]
+    heights = np.array([1.25 * SMALL * (1 + text.count("\n")) for text in texts])
+
+    def place(number: int):
+        def transform(_renderer):
+            scale = ax.figure.dpi / 72
+            points = ax.transData.transform([(label.x, label.y) for label in labels])
+            centres = _apart(points[:, 1], scale * heights, ax.bbox.y0, ax.bbox.y1)
+            return Affine2D().scale(scale).translate(points[number, 0], centres[number])
+
+        return transform
+
+    for number, (label, text) in enumerate(zip(labels, texts)):
+        colour = _ink(label.colour)
+        leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "ls": label.line, "shrinkA": 0, "shrinkB": 3}
+        ax.annotate(
+            text, (label.x, label.y), xytext=(14 * side, 0), textcoords=place(number), color=colour,
+            fontsize=SMALL, linespacing=1.1, ha="left" if side > 0 else "right", va="center", annotation_clip=False,
+            arrowprops=leader | {"relpos": ((1 - side) / 2, 0.5)},
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # readable on a line
+        )  # fmt: skip
+
+
+def _rows(ax: Axes, names: list[str]) -> None:
+    """Name the rows of the axes, the first on top."""
+    ax.set_yticks(range(len(names)), [textwrap.fill(one, 26) for one in names[::-1]], fontsize=SMALL)
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
@@ -59,12 +144,14 @@ def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: 
     )
     brightest = float(np.max(image.get_array()))
     image.set_clim(brightest - 70, brightest)
-    top = sample_rate / 2
+    top, seconds = sample_rate / 2, len(samples) / sample_rate
     for row, span in enumerate(spans.itertuples()):
-        y, colour = top * (1.05 + 0.13 * row), (BLUE, ORANGE)[row % 2]
+        y, colour = top * (1.05 + 0.13 * row), _ink((BLUE, ORANGE)[row % 2])
         ax.plot([span.onset, span.offset], [y, y], lw=3, color=colour, clip_on=False, solid_capstyle="butt")
-        ax.text(span.onset, y + 0.015 * top, span.event, fontsize=9, va="bottom", color=colour)
-    ax.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, len(samples) / sample_rate), ylim=(0, top))
+        late = span.onset > 0.7 * seconds  # the name would leave the axes
+        x, side = (span.offset, "right") if late else (span.onset, "left")
+        ax.text(x, y + 0.015 * top, span.event, fontsize=SMALL, ha=side, va="bottom", color=colour)
+    ax.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, seconds), ylim=(0, top))
     ax.yaxis.set_major_formatter(lambda hertz, _: f"{hertz / 1000:g}")
     return ax
 
@@ -74,7 +161,7 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
     ordered = scores.sort_values()
     ax.barh(ordered.index, ordered.values, color=BLUE, height=0.7)
     ax.axvline(ordered.mean(), color=ORANGE, ls="--", lw=1)
-    ax.text(ordered.mean(), 0.2, f" mean {ordered.mean():.2f}", color=ORANGE, va="bottom")
+    ax.text(ordered.mean(), 0.2, f" mean {ordered.mean():.2f}", color=_ink(ORANGE), va="bottom")
     ax.set(xlabel=xlabel, xlim=(0, 1))
     ax.tick_params(axis="y", labelsize=8, length=0)
     return ax
@@ -82,14 +169,14 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
 
 def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
     """One line per seed over epochs (``variant``, ``seed``, ``epoch``), colour and line style by variant."""
-    lines = {}
-    variants = list(history["variant"].unique())
-    for (variant, _seed), rows in history.groupby(["variant", "seed"], sort=False):
-        number = variants.index(variant)
-        style = ("-", "--", ":", "-.")[number % 4]
-        colour = PALETTE[number % len(PALETTE)]
-        (lines[variant],) = ax.plot(rows["epoch"], rows[column], color=colour, ls=style, lw=1.5, marker=".")
-    ax.legend(lines.values(), [name(variant) for variant in lines], loc="upper right", fontsize=9)
+    labels = []
+    for number, (variant, runs) in enumerate(history.groupby("variant", sort=False)):
+        colour, line, marker = _look(number)
+        for _seed, rows in runs.groupby("seed", sort=False):
+            ax.plot(rows["epoch"], rows[column], color=colour, ls=line, lw=1.5, marker=marker, ms=3)
+        last = runs.loc[runs["epoch"].idxmax()]
+        labels.append(_Label(last["epoch"], last[column], name(variant), colour, line))
+    _name_points(ax, labels)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -97,50 +184,36 @@ def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -
 
 def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
     """Share of items (%) at or below each value, one line per name."""
-    for (name, found), colour, style in zip(values.items(), (BLUE, GREY, ORANGE), ("-", "--", ":")):
+    # names stand to the right of all lines, each at a height of its own, the greatest values at the lowest
+    ascending = sorted(values, key=lambda one: np.median(values[one]))
+    for number, (one, found) in enumerate(values.items()):
+        colour, line, marker = _look(number)
         ordered = np.sort(found)
-        ax.step(
-            ordered,
-            100 * np.arange(1, len(ordered) + 1) / len(ordered),
-            where="post",
-            color=colour,
-            ls=style,
-            label=name,
-        )
+        share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
+        ax.step(ordered, share, where="post", color=colour, ls=line)
+        height = 1 - (ascending.index(one) + 1) / (len(values) + 1)
+        x = np.quantile(found, height, method="inverted_cdf")
+        free = max(np.quantile(other, min(1, height + 0.06)) for other in values.values())
+        ax.plot([x, free], [100 * height] * 2, color=colour, lw=0.8, marker=marker, ms=5, markevery=[0])
+        ax.annotate(
+            one, (free, 100 * height), (4, 0), textcoords="offset points", color=_ink(colour), va="center", fontsize=SMALL
+        )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel="items (%)", ylim=(0, 100))
-    ax.legend(loc="lower right", fontsize=9)
     return ax
 
 
 def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str) -> Axes:
     """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k as a dotted line."""
+    labels = []
     for normaliser, rows in curves.groupby("normaliser", sort=False):
-        ax.plot(rows["k"], 100 * rows["value"], color=COLOURS[normaliser], marker="o", ms=3)
-        ax.fill_between(
-            rows["k"], 100 * rows["low"], 100 * rows["high"], color=COLOURS[normaliser], alpha=0.15, lw=0
-        )
-    last = curves[curves["k"] == curves["k"].max()].sort_values("value", ascending=False)
-    y = np.inf
-    for row in last.itertuples():
-        y = min(100 * row.value, y - 6)  # labels of close lines stand below each other
-        ax.annotate(
-            NAMES[row.normaliser],
-            (row.k, y),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=COLOURS[row.normaliser],
-            va="center",
-            fontsize=9,
-        )
+        colour, (marker, line) = COLOURS[normaliser], LOOKS[normaliser]
+        ax.plot(rows["k"], 100 * rows["value"], color=colour, marker=marker, ls=line, ms=4)
+        ax.fill_between(rows["k"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.15, lw=0)
+        last = rows.loc[rows["k"].idxmax()]
+        labels.append(_Label(last["k"], 100 * last["value"], name(normaliser), colour, line))
     ax.plot(chance.index, 100 * chance.values, color="black", ls=":", lw=1)
-    ax.annotate(
-        "chance",
-        (chance.index[-1], 100 * chance.iloc[-1]),
-        xytext=(6, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-    )
+    labels.append(_Label(chance.index[-1], 100 * chance.iloc[-1], "chance", "black", ":"))
+    _name_points(ax, labels)
     ax.set(xscale="log", xlabel="k", ylabel="hit@k (%)", ylim=(0, 100), title=title)
     ax.set_xticks(list(chance.index), [str(k) for k in chance.index])
     ax.minorticks_off()
@@ -184,20 +257,24 @@ def shares(parts: pd.DataFrame, ax: Axes) -> Axes:
 
 def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
     """How often each caption is among the top ten, largest first, one line per normaliser (log scale)."""
-    for name, values in counts.items():
-        ordered = np.sort(values)[::-1]
-        ax.plot(
-            np.arange(1, len(ordered) + 1), np.maximum(ordered, 0.5), color=COLOURS[name], label=NAMES[name]
-        )
-        ax.text(
-            1.1, ordered[0], f"{NAMES[name]}: {ordered[0]:.0f}", color=COLOURS[name], fontsize=9, va="bottom"
-        )
+    labels = []
+    for normaliser, values in counts.items():
+        ordered = np.maximum(np.sort(values)[::-1], 0.5)
+        colour, (marker, line) = COLOURS[normaliser], LOOKS[normaliser]
+        ranks = np.arange(1, len(ordered) + 1)
+        ax.plot(ranks, ordered, color=colour, ls=line, marker=marker, ms=5, markevery=[0])
+        labels.append(_Label(1, ordered[0], f"{name(normaliser)}: {max(values):.0f}", colour, line))
+    _name_points(ax, labels, side=-1)
+    most = max(10, *(len(values) for values in counts.values()))
     ax.set(
         xscale="log",
         yscale="log",
         xlabel="captions, from the most returned",
         ylabel="audios with it in their top 10",
     )
+    ax.set_xlim(most**-0.3, 1.2 * most)  # on the left room for the names
+    ax.set_xticks([10**power for power in range(1 + int(np.log10(most)))])
+    ax.set_xticks([], minor=True)
     return ax
 
 
@@ -211,48 +288,61 @@ def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
         "trigram": ("^", GREEN),
         "majority": ("x", "black"),
     }
-    kinds = _points(table, marks, ax)
+    _points(table, marks, ax)
     ax.axvline(50, color="black", ls=":", lw=1)
     ax.set(xlabel="items whose true caption costs less (%)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=min(3, kinds), fontsize=9)
     return ax
 
 
 def pair_scores(table: pd.DataFrame, chance: dict[str, float], ax: Axes) -> Axes:
     """Points with intervals: ``row``, ``what`` (text, audio, group, matching), ``value`` … in 0…1; chance as dotted lines."""
     marks = {"text": ("o", BLUE), "audio": ("s", ORANGE), "group": ("D", GREEN), "matching": ("^", GREY)}
-    kinds = _points(table, marks, ax)
+    _points(table, marks, ax)
     for level in sorted(set(chance.values())):
         ax.axvline(100 * level, color="black", ls=":", lw=1)
     ax.set(xlabel="pairs told apart (%)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncol=kinds, fontsize=9)
     return ax
 
 
 def faults(table: pd.DataFrame, ax: Axes) -> Axes:
     """Points with intervals: ``row`` (a fault), ``what`` (whose captions), ``value``, ``low``, ``high`` in 0…1."""
     looks = (("o", BLUE), ("x", "black"), ("s", GREY), ("D", ORANGE))
-    kinds = _points(table, dict(zip(dict.fromkeys(table["what"]), looks)), ax)
+    _points(table, dict(zip(dict.fromkeys(table["what"]), looks)), ax)
     ax.set(xlabel="captions (%)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.16), ncol=min(2, kinds), fontsize=9)
     return ax
 
 
-def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) -> int:
-    """A line of the axes for each ``row``, and on it a point with its interval for each ``what``; returns how many."""
+def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) -> None:
+    """A line of the axes for each ``row``, and on it a point with its interval for each ``what``.
+
+    Each ``what`` is named once, in the margin beside its first row.
+    """
     rows = list(dict.fromkeys(table["row"]))
     kinds = [kind for kind in marks if kind in set(table["what"])]
+    labels = []
     for place, kind in enumerate(kinds):
         part = table[table["what"] == kind]
-        offset = 0.3 - 0.6 * place / max(1, len(kinds) - 1)
+        offset = 0.35 - 0.7 * place / max(1, len(kinds) - 1)
         y = [len(rows) - 1 - rows.index(row) + offset for row in part["row"]]
-        error = 100 * np.stack([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
         marker, colour = marks[kind]
-        ax.errorbar(
-            100 * part["value"], y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind
-        )
-    ax.set(yticks=range(len(rows)), yticklabels=rows[::-1], xlim=(0, 100))
-    return len(kinds)
+        end = _dots(ax, part, y, colour, marker, kind)
+        ax.plot([end.x, 100], [end.y, end.y], color=colour, lw=0.5, zorder=1)
+        labels.append(end._replace(x=100))
+    _name_points(ax, labels, width=16)
+    _rows(ax, rows)
+    ax.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
+
+
+def _dots(ax: Axes, part: pd.DataFrame, y, colour: str, marker: str, kind: str) -> _Label:
+    """Draw points with intervals (``value``, ``low``, ``high``, in percent) at heights y; the label of the topmost."""
+    value, low, high = (100 * part[end].to_numpy(float) for end in ("value", "low", "high"))
+    error = np.stack([value - low, high - value]).clip(0)
+    # points at 0 and at 100 are whole
+    ax.errorbar(
+        value, y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind, clip_on=False
+    )
+    top = int(np.argmax(y))
+    return _Label(high[top], y[top], kind, colour)
 
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
@@ -263,10 +353,10 @@ def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
     heights[:best] = np.linspace(0.3, -0.3, best) if best > 1 else 0.0
     ax.scatter(scores[best:], heights[best:], s=14, color=GREY, alpha=0.5, lw=0)
     ax.scatter(scores[:best], heights[:best], s=34, color=ORANGE, lw=0)
-    for rank, (score, height) in enumerate(zip(scores[:best], heights[:best]), start=1):
-        ax.annotate(
-            str(rank), (score, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9
-        )
+    ranks = [_Label(scores[i], heights[i], str(i + 1), "black") for i in range(best)]
+    _name_points(ax, ranks[::2])
+    if best > 1:  # ten of them would not stand below each other
+        _name_points(ax, ranks[1::2], side=-1)
     ax.set(xlabel=xlabel, yticks=[], ylim=(-0.5, 0.5))
     ax.spines["left"].set_visible(False)
     return ax
@@ -276,34 +366,47 @@ def normalisers(table: pd.DataFrame, ax: Axes, chance: float) -> Axes:
     """hit@1 (%) of each ``method`` with interval (``hit@1``, ``hit@1 low``, ``hit@1 high``) by ``mark``, best on top."""
     marks = {"transductive": ("o", ORANGE), "online": ("s", BLUE)}
     order = list(table.groupby("method")["hit@1"].max().sort_values().index)
-    for offset, (mark, (shape, colour)) in zip((0.14, -0.14), marks.items()):
+    table = table.rename(columns={"hit@1": "value", "hit@1 low": "low", "hit@1 high": "high"})
+    labels = []
+    for offset, (mark, (shape, colour)) in zip((0.17, -0.17), marks.items()):
         rows = table[table["mark"] == mark]
-        y = np.array([order.index(method) for method in rows["method"]]) + offset
-        error = 100 * np.stack([rows["hit@1"] - rows["hit@1 low"], rows["hit@1 high"] - rows["hit@1"]])
-        ax.errorbar(
-            100 * rows["hit@1"], y, xerr=error.clip(0), fmt=shape, color=colour, ms=4, lw=1.2, label=mark
-        )
+        if len(rows):
+            y = np.array([order.index(method) for method in rows["method"]]) + offset
+            labels.append(_dots(ax, rows, y, colour, shape, mark))
+    _name_points(ax, labels)
     ax.axvline(100 * chance, color="black", ls=":", lw=1)
-    ax.set(yticks=range(len(order)), yticklabels=[name(method) for method in order], xlabel="hit@1 (%)")
-    ax.legend(loc="lower right", fontsize=9)
+    _rows(ax, [name(method) for method in order[::-1]])
+    ax.set(xlabel="hit@1 (%)", ylim=(-0.6, len(order) - 0.4))
     return ax
 
 
 def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) -> Axes:
     """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: the same with the test pool itself."""
-    styles = zip((BLUE, ORANGE, GREEN, PINK, GREY), ("-", "--", "-.", (0, (5, 1)), (0, (1, 1))))
-    for (method, rows), (colour, line) in zip(table.groupby("method", sort=False), styles):
-        ax.plot(
-            rows["audios"], 100 * rows["value"], color=colour, ls=line, marker="o", ms=3, label=name(method)
-        )
-        ax.fill_between(rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0)
-        if method in transductive:
-            ax.axhline(100 * transductive[method], color=colour, ls=":", lw=1)
     sizes = sorted(set(table["audios"]))
+    labels = []
+    for number, (method, rows) in enumerate(table.groupby("method", sort=False)):
+        colour, line, marker = _look(number, ("-", "--", "-.", (0, (8, 2))))  # dotted is the test pool
+        ax.plot(rows["audios"], 100 * rows["value"], color=colour, ls=line, marker=marker, ms=4)
+        ax.fill_between(rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0)
+        if method in transductive:  # told from the others by its marker
+            level = 100 * transductive[method]
+            ax.plot(
+                sizes,
+                [level] * len(sizes),
+                color=colour,
+                ls=":",
+                lw=1,
+                marker=marker,
+                mfc="white",
+                ms=5,
+                markevery=[0],
+            )
+        last = rows.loc[rows["audios"].idxmax()]
+        labels.append(_Label(last["audios"], 100 * last["value"], name(method), colour, line))
+    _name_points(ax, labels)
     ax.set(xscale="log", xlabel="audios in the bank", ylabel="hit@1 (%)", ylim=(0, None))
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
-    ax.legend(loc="lower right", fontsize=9)
     return ax
 
 
@@ -323,7 +426,7 @@ def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
     deepest = max(float(table["mean"].max()), 1e-9)
     for row in table.itertuples():
         y, shade = len(captions) - 1 - captions.index(row.caption), row.mean / deepest
-        ax.barh(y, 0.96, left=row.position, height=0.8, color=plt.get_cmap("Blues")(0.7 * shade))
+        ax.barh(y, 0.96, left=row.position, height=0.8, color=plt.get_cmap("Blues")(0.55 * shade))
         ax.text(row.position + 0.48, y + 0.14, row.word, ha="center", va="center", fontsize=8, clip_on=True)
         ax.text(row.position + 0.48, y - 0.2, f"{row.mean:.1f}", ha="center", va="center", fontsize=7)
     ax.set(
@@ -335,34 +438,39 @@ def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def differences(table: pd.DataFrame, ax: Axes, title: str) -> Axes:
-    """Paired differences to the study itself (``variant``, ``difference``, ``difference low``, ``difference high``) from 0."""
+def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False) -> Axes:
+    """Paired differences to the study itself (``variant``, ``difference``, ``difference low``, ``difference high``) from 0.
+
+    points: the measure is a share, its differences are shown in percentage points. Blue are intervals without 0.
+    """
     y = np.arange(len(table))[::-1]
-    value, low, high = (table[f"difference{end}"].to_numpy(float) for end in ("", " low", " high"))
+    scale = 100 if points else 1
+    value, low, high = (scale * table[f"difference{end}"].to_numpy(float) for end in ("", " low", " high"))
     sure = (low > 0) | (high < 0)
     ax.axvline(0, color="black", ls=":", lw=1)
     for mask, colour, marker in ((sure, BLUE, "o"), (~sure, GREY, "s")):
         if mask.any():
             spread = [value[mask] - low[mask], high[mask] - value[mask]]
             ax.errorbar(value[mask], y[mask], xerr=spread, fmt=marker, color=colour, ms=5, capsize=2, lw=1.5)
-    ax.set_yticks(y, [name(variant) for variant in table["variant"]])
-    ax.set(xlabel="difference to the study itself", title=title)
+    _rows(ax, [name(variant) for variant in table["variant"]])
+    ax.set(
+        xlabel="difference to the study itself" + " (points)" * points,
+        title=title,
+        ylim=(-0.6, len(table) - 0.4),
+    )
     return ax
 
 
 def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     """Audio-to-text hit@1 by raw and min-max losses of each captioner on each corpus (rows of ablation.transfer_table)."""
     rows = list(dict.fromkeys(zip(table["captioner"], table["corpus"])))
-    for offset, normaliser, marker in ((0.12, "raw", "s"), (-0.12, "min_max", "o")):
+    y = np.arange(len(rows))[::-1]
+    labels = []
+    for offset, normaliser in ((0.15, "raw"), (-0.15, "min_max")):
         found = table[table["what"] == f"a2t.{normaliser}.hit@1"].set_index(["captioner", "corpus"]).loc[rows]
-        value, low, high = (100 * found[end].to_numpy(float) for end in ("value", "low", "high"))
-        y = np.arange(len(rows))[::-1] + offset
-        ax.errorbar(
-            value, y, xerr=[value - low, high - value], fmt=marker, color=COLOURS[normaliser], ms=6, capsize=2,
-            label=name(normaliser),
-        )  # fmt: skip
-    labels = [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in rows]
-    ax.set_yticks(np.arange(len(rows))[::-1], labels)
+        look = COLOURS[normaliser], LOOKS[normaliser][0]
+        labels.append(_dots(ax, found, y + offset, *look, name(normaliser)))
+    _name_points(ax, labels)
+    _rows(ax, [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in rows])
     ax.set(xlabel="audio-to-text hit@1 (%)", ylim=(-0.6, len(rows) - 0.4))
-    ax.legend(loc="best", fontsize=9)
     return ax

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import nbformat
 
-from . import citation, document, streams
+from . import citation, document, records, streams
 from .execution import NotebookError, check_parameters, execute
 from .markup import inline_markdown, markdown_to_html
 from .page import write_whole
@@ -90,23 +90,9 @@ def _take_answer(node) -> str:
 
 def gather_results(folder: Path) -> dict[str, float]:
     """Merge the results in `pages/*.json` into `results.json`, sorted; ValueError where two pages give the same key."""
-    merged, owner = {}, {}
-    for page in _records(Path(folder)).values():
-        for key, value in page["results"].items():
-            if key in merged:
-                raise ValueError(f"result {key!r} is given by both {owner[key]} and {page['notebook']}")
-            merged[key], owner[key] = value, page["notebook"]
-    merged = dict(sorted(merged.items()))
+    merged = records.merge(records.read(folder))
     write_whole(Path(folder) / "results.json", (json.dumps(merged, indent=1) + "\n").encode("utf-8"))
     return merged
-
-
-def _records(folder: Path) -> dict[str, dict]:
-    """The pages' records by notebook name."""
-    records = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "pages").glob("*.json"))
-    ]
-    return {record["notebook"]: record for record in records}
 
 
 def index(
@@ -125,77 +111,22 @@ def index(
     `cff`: a CITATION.cff that says how to cite. Claims that a page recorded as its scorecard stand on top.
     """
     folder = Path(folder)
-    records = _records(folder)
+    pages = records.read(folder)
     path = folder / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    claims = [row for record in records.values() for row in record.get("scorecard", ())]
-    provenances = [record["provenance"] for record in records.values() if record["provenance"]]
-
-    def distinct(field: str) -> str:
-        return ", ".join(sorted({str(p[field]) for p in provenances if p.get(field)}))
-
-    seeds = study.get("seeds") or sorted({seed for p in provenances for seed in p.get("seeds", [])})
-    facts = {
-        "study": study["name"],
-        **{label: _count(size) for label, size in study.get("corpus", {}).items()},
-        "seeds": ", ".join(map(str, seeds)),
-        "commit": distinct("commit"),
-        "device": study.get("device") or distinct("device"),
-        "computing time": duration(_computing_seconds(provenances)),
-        "notebooks run": f"{sum(name in records for name, _ in notebooks)} of {len(notebooks)}",
-    }
+    claims = [row for record in pages.values() for row in record.get("scorecard", ())]
+    names = [name for name, _ in notebooks]
+    sizes, seeds, device = study.get("corpus", {}), study.get("seeds", ()), study.get("device", "")
     return document.write(
         folder / "index.html", "index.html.j2",
         question=QUESTION,
         scorecard=scorecard_html(claims) if claims else "",
         citation=citation.bibtex(cff) if cff else "",
         study={"name": study["name"], "description": study.get("description"), "parameters": private(study.get("parameters", {}))},
-        facts={label: fact for label, fact in facts.items() if fact},
-        headlines=[_headline(results, *headline) for headline in headlines],
-        cards=[_card(folder, name, title, records.get(name)) for name, title in notebooks],
+        facts={"study": study["name"]} | records.facts(pages, names, sizes, seeds, device),
+        headlines=[records.headline(results, *headline) for headline in headlines],
+        cards=[_card(folder, name, title, pages.get(name)) for name, title in notebooks],
     )  # fmt: skip
-
-
-def _computing_seconds(provenances: list[dict]) -> float:
-    """Seconds of the notebooks and of every artifact they used, each once; jobs side by side count in full."""
-    artifacts = {
-        (one["stage"], one["key"]): one.get("seconds", 0)
-        for p in provenances
-        for one in p.get("artifacts", [])
-    }
-    return sum(p.get("seconds", 0) for p in provenances) + sum(artifacts.values())
-
-
-def _count(size) -> str:
-    return f"{size:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(size, int) else str(size)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: '40 s', '3 min 20 s', '2 h 5 min'."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _headline(results: dict, label: str, key: str, kind: str, note: str = "") -> dict:
-    """One row of the headline table, formatted; `bar` are low, value, high in 0…100 where the number is a percentage."""
-    if kind not in ("percent", "number"):
-        raise ValueError(f"headline {label!r}: kind is {kind!r}, not 'percent' or 'number'")
-    keys = (f"{key}.mean" if f"{key}.mean" in results else key, f"{key}.low", f"{key}.high")
-    factor, form, unit = (100, ".1f", "\N{NO-BREAK SPACE}%") if kind == "percent" else (1, ".4g", "")
-    numbers = [factor * results[k] if k in results else None for k in keys]
-    value, low, high = (None if x is None else format(x, form) for x in numbers)
-    drawn = kind == "percent" and all(x is not None and 0 <= x <= 100 for x in numbers)
-    return {
-        "label": label,
-        "note": note,
-        "value": f"{value}{unit}" if value else None,
-        "interval": f"{low} – {high}{unit}" if low and high else None,
-        "n": _count(int(results[f"{key}.n"])) if f"{key}.n" in results else None,
-        "bar": numbers if drawn else None,
-    }
 
 
 def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
@@ -206,7 +137,7 @@ def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
     seconds = (record["provenance"] or {}).get("seconds")
     card |= {
         "answer": inline_markdown(first_sentence(record["answer"])),
-        "time": duration(seconds) if seconds is not None else None,
+        "time": records.duration(seconds) if seconds is not None else None,
         "picture": None,
     }
     thumbnail = (folder / record["figures"][0]["file"]).with_suffix(".webp") if record["figures"] else None

@@ -119,6 +119,17 @@ def test_trees_hold_each_prefix_once(nodes):
             assert part.edge_token[path].tolist() == captions[row][1:]
 
 
+def test_logits_are_never_rounded():
+    """The reference's logits of the same states, to float32's last digits: bfloat16 would be off by 2 to the -9th."""
+    network = captioner()
+    states = torch.randn(50, network.options.d_model, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        found = layers.logit_layer(network.decoder.classifier, torch.bfloat16)(states)
+        plain = network.decoder.classifier(states.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+
+
 def test_bfloat16_ranks_as_float32():
     """Trained for a while, so that losses are those of a captioner that hears."""
     torch.manual_seed(0)

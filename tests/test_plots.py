@@ -1,5 +1,6 @@
-"""Figures: every function draws on the axes it is given, and every axis has a name and a unit."""
+"""Figures: every function draws on the axes it is given, every axis has a name and a unit, every series a label."""
 
+import io
 import warnings
 
 import matplotlib
@@ -10,7 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from aacstudy import plots
 
@@ -33,9 +37,8 @@ def interval_table(**columns):
 
 
 def words(axes):
-    """What is written on the axes, in the legend or beside the lines."""
-    legend = axes.get_legend()
-    return {text.get_text() for text in [*axes.texts, *(legend.get_texts() if legend else [])]}
+    """What is written on the axes beside points and lines."""
+    return {text.get_text().replace("\n", " ") for text in axes.texts}
 
 
 def drawn(axes):
@@ -261,14 +264,26 @@ def test_sure_differences_are_told_from_the_others(ax):
     differences(ax, few=False)
     (sure,), (open_,) = (c.lines[0].get_xdata().tolist() for c in ax.containers)
     assert (sure, open_) == pytest.approx((0.1, -0.02))
-    assert [label.get_text() for label in ax.get_yticklabels()] == [plots.name("deep"), plots.name("shallow")]
+    assert [label.get_text() for label in ax.get_yticklabels()][::-1] == [
+        "sinusoidal, four decoder\nlayers",
+        "sinusoidal, one decoder\nlayer",
+    ]
+
+
+def test_differences_of_shares_are_in_points(ax):
+    table = pd.DataFrame(
+        {"variant": ["deep"], "difference": [0.1], "difference low": [0.05], "difference high": [0.15]}
+    )
+    plots.differences(table, ax, "hit@1", points=True)
+    assert ax.containers[0].lines[0].get_xdata().tolist() == pytest.approx([10])
+    assert ax.get_xlabel() == "difference to the study itself (points)"
 
 
 def test_transfer_stands_in_percent(ax):
     transfer(ax, few=False)
     points = {c.get_label(): c.lines[0].get_xdata().tolist() for c in ax.containers}
     assert points == {"raw": pytest.approx([20, 20]), "min-max": pytest.approx([50, 50])}
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
+    assert [label.get_text() for label in ax.get_yticklabels()][::-1] == [
         "as published on its own",
         "as published on other",
     ]
@@ -309,9 +324,11 @@ def test_normalisers_stand_best_on_top_in_percent(ax):
 
 def test_bank_sizes_are_percent_with_the_pool_dotted(ax):
     bank_sizes(ax, few=False)
-    curves = [line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
+    curves = [line.get_ydata().tolist() for line in ax.lines if line not in dotted]
     assert curves == [pytest.approx([10, 20, 30])] * 2 and ax.get_xscale() == "log"
-    assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [pytest.approx(40)]
+    assert [line.get_ydata()[0] for line in dotted] == [pytest.approx(40)]
+    assert dotted[0].get_marker() == ax.lines[0].get_marker()  # which method's, without colour
 
 
 def test_loss_map_is_sorted_on_both_axes(ax):
@@ -336,5 +353,173 @@ def test_one_line_per_seed_and_variant(ax):
 
 def test_cumulative_ends_at_all_items(ax):
     plots.cumulative({"one": np.array([3.0, 1.0, 2.0, 2.0])}, ax, "score")
-    (line,) = ax.lines
+    line = ax.lines[0]
     assert line.get_xdata().tolist() == [1, 2, 2, 3] and line.get_ydata().tolist() == [25, 50, 75, 100]
+
+
+VARIANTS = ["base", "positions", "learned", "shuffled", "shallow", "deep", "few_orders", "no_orders"]
+KINDS = ["accuracy", "shuffled frames", "blind", "null audio", "trigram", "majority"]
+
+
+def same_training(axes):
+    history = pd.DataFrame({"seed": 1, "epoch": [1, 2], "loss": [3.0, 2.0]})
+    table = pd.concat([history.assign(variant=variant) for variant in VARIANTS])
+    plots.training_curves(table, "loss", axes, "loss (nats per token)")
+
+
+def same_cumulative(axes):
+    plots.cumulative(
+        dict.fromkeys(["captioner", "random training caption", "nearest"], np.arange(9.0)), axes, "score"
+    )
+
+
+def same_recall(axes):
+    names = ["raw", "min_max", "z"]
+    table = interval_table(normaliser=np.repeat(names, 2), k=[1, 10] * 3, value=[0.5, 0.9] * 3)
+    plots.recall_curves(table, pd.Series({1: 0.01, 10: 0.9}), axes, "text to audio")
+
+
+def same_bank(axes):
+    methods = ["z", "pmi", "min_max", "inverted_softmax"]
+    table = interval_table(method=np.repeat(methods, 2), audios=[16, 64] * 4, value=[0.1, 0.2] * 4)
+    plots.bank_sizes(table, dict.fromkeys(methods, 0.2), axes)
+
+
+def same_hubs(axes):
+    plots.hub_counts(dict.fromkeys(["raw", "min_max", "z"], np.array([9, 5, 2, 0, 0])), axes)
+
+
+def same_accuracies(axes):
+    plots.accuracies(interval_table(row=["all"] * 6 + ["before"] * 6, what=KINDS * 2, value=[0.5] * 12), axes)
+
+
+def late_kinds(axes):
+    table = interval_table(
+        row=["all", "all", "before"], what=["accuracy", "blind", "trigram"], value=[1.0, 0.0, 1.0]
+    )
+    plots.accuracies(table, axes)
+
+
+def same_pairs(axes):
+    rows = np.repeat([f"{plots.name(one)}, shuffled frames" for one in VARIANTS], 4)
+    kinds = ["text", "audio", "group", "matching"] * len(VARIANTS)
+    plots.pair_scores(interval_table(row=rows, what=kinds, value=[0.9] * len(rows)), {"text": 0.25}, axes)
+
+
+def same_faults(axes):
+    kinds = ["captioner", "random training caption", "nearest clip's caption", "references"]
+    table = interval_table(row=["names an event that is not there"] * 4, what=kinds, value=[0.0] * 4)
+    plots.faults(table, axes)
+
+
+def same_transfer(axes):
+    measures = [f"a2t.{one}.hit@1" for one in ("raw", "min_max")]
+    table = interval_table(captioner="base", corpus="base", what=measures, value=[0.2] * 2)
+    plots.transfer(table, axes)
+
+
+def same_standing(axes):
+    plots.standing(np.ones(40), 10, axes, "score")
+
+
+SAME = {
+    same_training: {plots.name(variant) for variant in VARIANTS},
+    same_cumulative: {"captioner", "random training caption", "nearest"},
+    same_recall: {"raw", "min-max", "z-score", "chance"},
+    same_bank: {"z-score", "PMI", "min-max", "inverted softmax"},
+    same_hubs: {"raw: 9", "min-max: 9", "z-score: 9"},
+    same_accuracies: set(KINDS),
+    late_kinds: {"accuracy", "blind", "trigram"},
+    same_pairs: {"text", "audio", "group", "matching"},
+    same_faults: {"captioner", "random training caption", "nearest clip's caption", "references"},
+    same_transfer: {"raw", "min-max"},
+    lambda axes: normalisers(axes, False): {"transductive", "online"},
+    same_standing: {str(rank) for rank in range(1, 11)},
+}
+
+
+@pytest.mark.parametrize(("draw", "names"), SAME.items())
+def test_every_series_is_named_once_and_no_label_hides_another(draw, names):
+    figure, axes = plt.subplots(figsize=(6.5, 5.2), layout="constrained")
+    draw(axes)
+    figure.canvas.draw()
+    assert axes.get_legend() is None
+    labels = [text for text in axes.texts if text.get_text()]
+    assert sorted(text.get_text().replace("\n", " ") for text in labels) == sorted(names)
+    low, high = axes.get_ylim()
+    ticks = [text for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    boxes = [Text.get_window_extent(text) for text in [*labels, *ticks]]  # without leading lines
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    inside = figure.bbox.padded(0.5)
+    assert all(inside.containsx(x) and inside.containsy(y) for box in boxes for x, y in box.get_points())
+    plt.close(figure)
+
+
+def test_label_stays_at_the_end_of_its_line_when_limits_change(ax):
+    plots.training_curves(
+        pd.DataFrame({"variant": "base", "seed": 1, "epoch": [1, 2], "loss": [3.0, 2.0]}), "loss", ax, ""
+    )
+    for top in (3, 30):
+        ax.set_ylim(0, top)
+        ax.figure.canvas.draw()
+        box = Text.get_window_extent(ax.texts[0])
+        assert (box.y0 + box.y1) / 2 == pytest.approx(ax.transData.transform((2, 2.0))[1], abs=2)
+        assert box.x0 > ax.transData.transform((2, 2.0))[0]
+
+
+def test_labels_are_the_same_bytes_from_run_to_run():
+    pictures = []
+    for _ in range(2):
+        figure, axes = plt.subplots(layout="constrained")
+        same_accuracies(axes)
+        pictures.append(io.BytesIO())
+        with plt.rc_context({"svg.hashsalt": "labels"}):
+            figure.savefig(pictures[-1], format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    assert pictures[0].getvalue() == pictures[1].getvalue()
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 20)), min_size=1, max_size=9))
+def test_labels_are_pushed_apart_in_their_order(labels):
+    wanted, heights = np.array(labels).T
+    centres = plots._apart(wanted, heights, 0, 200)
+    order = np.argsort(centres)
+    assert (np.diff(wanted[order]) >= 0).all()
+    gaps = np.diff(centres[order]) - (heights[order][1:] + heights[order][:-1]) / 2
+    assert (gaps >= -1e-9).all()
+    assert (centres - heights / 2 >= -1e-9).all() and (centres + heights / 2 <= 200 + 1e-9).all()
+
+
+def test_labels_with_room_stay_and_equal_ones_share_the_way():
+    ten = np.full(3, 10.0)
+    assert plots._apart(np.array([50.0, 10.0, 90.0]), ten, 0, 100).tolist() == [50, 10, 90]
+    assert plots._apart(np.array([50.0, 50.0, 50.0]), ten, 0, 100).tolist() == [
+        60,
+        50,
+        40,
+    ]  # the first on top
+    assert plots._apart(np.array([2.0, 2.0, 90.0]), ten, 0, 100).tolist() == [15, 5, 90]
+    assert plots._apart(np.zeros(3), ten, 0, 20).tolist() == [25, 15, 5]  # no room: above the top
+
+
+@pytest.mark.parametrize("colour", [*plots.PALETTE, "black"])
+def test_labels_have_contrast_on_white(colour):
+    def luminance(shade):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(shade)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    ink = plots._ink(colour)
+    assert 1.05 / (luminance(ink) + 0.05) >= 4.5
+    if 1.05 / (luminance(colour) + 0.05) >= 4.5:
+        assert to_rgb(ink) == pytest.approx(to_rgb(colour), abs=1 / 255)
+    else:  # darker, the hue stays
+        share = (
+            np.array(to_rgb(ink))[np.array(to_rgb(colour)) > 0]
+            / np.array(to_rgb(colour))[np.array(to_rgb(colour)) > 0]
+        )
+        assert share.max() < 1 and np.ptp(share) < 0.02
+
+
+def test_series_are_told_apart_without_colour():
+    looks = [plots._look(number) for number in range(12)]
+    assert len({look[1:] for look in looks}) == 12  # line style and marker

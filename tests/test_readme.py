@@ -44,11 +44,12 @@ def text_of(path: Path) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of fenced blocks without a language, and code in a line, that call make, this package or the environment's programs."""
+    """Lines of fenced blocks without a language, and code in a line, that call make, conda, this package or the environment's programs."""
     fenced = [line for language, block in FENCE.findall(text) if language in ("", "sh", "bash", "console") for line in block.splitlines()]  # fmt: skip
     found = [line.removeprefix("$ ").strip() for line in fenced] + INLINE.findall(FENCE.sub("", text))
-    starts = re.compile(rf"(make|\.venv/bin/\S+|{PYTHON})(\s|$)")
-    short = re.compile(rf"({'|'.join(COMMANDS)})\s+\S")  # `bat --scored items.csv`, after a whole command
+    starts = re.compile(rf"(make|conda|\.venv/bin/\S+|{PYTHON})(\s|$)")
+    # `bat --scored items.csv` and `STUDY=conette`, after a whole command
+    short = re.compile(rf"({'|'.join(COMMANDS)})\s+\S|STUDY=\S+")
     return [line for line in found if starts.match(line) or short.match(line)]
 
 
@@ -58,8 +59,14 @@ def wrong_with(command: str, studies: set[str]) -> str:
     named = [word for word in words if word.split("/")[0] in FOLDERS and "/" in word]
     if gone := [word for word in named if not (ROOT / word).exists()]:
         return f"{gone[0]} does not exist"
-    if words[0] == "make":
-        return wrong_with_make(tuple(words[1:]), frozenset(studies))
+    if words[0] == "conda":
+        return next(
+            (f"{word} does not exist" for word in words[1:] if "." in word and not (ROOT / word).exists()), ""
+        )
+    if words[0] == "make" or words[0].startswith("STUDY="):
+        return wrong_with_make(
+            ("study", *words) if words[0] != "make" else tuple(words[1:]), frozenset(studies)
+        )
     if ours := re.match(PYTHON, command):
         return wrong_with_ours(shlex.split(command[ours.end() :], comments=True), studies)
     if words[0] in COMMANDS:
@@ -183,6 +190,8 @@ def test_every_variable_of_the_environment_exists():
         (".venv/bin/papermil notebooks/05_retrieval.ipynb out.ipynb", "no package brings papermil"),
         (".venv/bin/papermill notebooks/05_retreival.ipynb out.ipynb", "notebooks/05_retreival.ipynb does not exist"),
         ("bat --scored", "expected one argument"),
+        ("STUDY=conete", "no study conete"),
+        ("conda env create -f enviroment.yml", "enviroment.yml does not exist"),
     ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_typed_is_found(command, said):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aacstudy.models.captioner import Captioner
-from aacstudy.scoring.layers import Heard, Layer, linear_layer
+from aacstudy.scoring.layers import Heard, Layer, logit_layer
 from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -83,8 +83,7 @@ class Engine:
         with torch.inference_mode():
             self.layers = [Layer(layer, self.dtype) for layer in decoder.layers]
             self.kv = [torch.cat(parts) for parts in zip(*(layer.kv for layer in self.layers))]
-            weight, bias = decoder.classifier.weight, decoder.classifier.bias
-            self.classifier = linear_layer(weight.detach().to(self.dtype), bias.detach().to(self.dtype))
+            self.classifier = logit_layer(decoder.classifier, self.dtype)
         self._size()
         if self.device.type == "cpu":
             # glibc gives freed memory back, and each block pays for its pages again, until it has seen a large piece go
@@ -97,7 +96,9 @@ class Engine:
         kind = "cuda" if self.device.type == "cuda" else "cpu"
         # states, products, the keys that groups gather, their scores and masks, the paths
         per_row = e * (20 * options.d_model + 2 * options.d_ff + 6 * options.heads * WIDTH) + 512
-        per_logits = self.captioner.vocabulary_size * (2 * e + 8)
+        per_logits = (
+            self.captioner.vocabulary_size * 12
+        )  # logits, their logarithms of probabilities, what is packed
         self.nodes = max(QUERIES, min(NODES[kind], self.memory // 8 // per_row))
         self.score_rows = SCORES[kind]
         self.logit_rows = max(8, min(LOGITS[kind], self.memory // 16 // per_logits))
@@ -188,8 +189,8 @@ class Engine:
             x = layer.attend_clip(x, layer.query(x), kv)
         losses = []
         for start, stop, first, last in block.parts:
-            logits = self.classifier(x[start:stop])  # [rows, vocabulary]
-            logp = F.log_softmax(logits, dim=1, dtype=torch.float32)
+            logits = self.classifier(x[start:stop])  # [rows, vocabulary], float32
+            logp = F.log_softmax(logits, dim=1)
             node = block.edge_node[first:last]
             loss = logp[node, block.edge_token[first:last]]
             if self.label_smoothing:
