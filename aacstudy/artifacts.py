@@ -165,9 +165,11 @@ def _module_file(module: str) -> Path | None:
 
 @cache  # a plan asks for the same modules once per artifact
 def _parsed(module: str) -> tuple[str, frozenset[str]]:
-    """Digest of a module's code, and what it imports."""
-    tree = ast.parse(_module_file(module).read_text(encoding="utf-8"))
-    return _digest(_without_docstrings(tree)), frozenset(_imports(tree, module))
+    """Digest of a module's code, of the C beside it too, and what it imports."""
+    file = _module_file(module)
+    tree, beside = ast.parse(file.read_text(encoding="utf-8")), file.with_suffix(".c")
+    text = beside.read_text(encoding="utf-8") if beside.exists() else ""
+    return _digest(_without_docstrings(tree) + text), frozenset(_imports(tree, module))
 
 
 def _imports(tree: ast.AST, module: str = "") -> set[str]:

@@ -99,6 +99,12 @@ def _machine() -> Iterator[Finding]:
         yield Finding(
             about, "ok", text + (device or "the processor; no CUDA device, so paper-size training takes days")
         )
+        from aacstudy.scoring.compiled import why_not
+
+        text = f"scoring in bfloat16 on the processor: {why_not() or 'compiled C'}"
+        yield Finding(
+            about, "missing" if why_not() else "ok", text + ("; torch alone is slower" if why_not() else "")
+        )
     except (ImportError, OSError, RuntimeError):
         pass  # said among the packages
     try:
@@ -164,8 +170,9 @@ def _corpora() -> Iterator[Finding]:
         if corpus.name == "soundscapes":
             own += 1
         elif corpus.root:
-            there = Path(corpus.root).is_dir()
-            text = f"study {name}: {Path(corpus.root).resolve()}{'' if there else ' is not there'}"
+            root = (study.root() / corpus.root).resolve()
+            there = root.is_dir()
+            text = f"study {name}: {root}{'' if there else ' is not there'}"
             yield Finding(about, "ok" if there else "missing", text)
         elif place and fetched.is_dir():
             yield Finding(

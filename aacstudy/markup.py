@@ -95,10 +95,15 @@ def inline_markdown(source: str) -> str:
 
 
 def inline_svg(svg: str, stem: str, alt: str) -> str:
-    """The <svg> element alone, described by `alt`, its ids made unique among the figures of a page."""
+    """The <svg> element alone, described by `alt`, its ids made unique among the figures of a page.
+
+    Its own width is told to the style sheet, which lets a narrow screen shrink it by so much and no more.
+    """
     svg = svg[svg.index("<svg") :]
+    width = re.search(r'\bwidth="([\d.]+pt)"', svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{stem}-", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+    style = f' style="--width: {width[1]}"' if width else ""
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"{style}', 1)
 
 
 def _plain(value) -> str:

@@ -41,8 +41,9 @@ def corpus(study: Study) -> Artifact:
         "clotho": (clotho, _build_clotho),
         "audiocaps": (audiocaps, _build_audiocaps),
     }[options.name]
-    content = reader.fingerprint(options.root)
-    parameters = {"root": str(Path(options.root).resolve()), "content": content}
+    # as scoring.matrix: a page means the same from every working folder, a notebook's too
+    place = str((root() / options.root).resolve()) if options.root else ""
+    parameters = {"root": place, "content": reader.fingerprint(place)}
     if options.name != "folder":  # few files: they are always decoded
         parameters["decode"] = options.decode
     return Artifact("corpus", options.name, parameters, (), build)

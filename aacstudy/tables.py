@@ -88,7 +88,8 @@ def scorecard_html(rows: list[dict]) -> str:
 
 
 def _claim_cell(row: dict, key: str, number: bool) -> str:
-    text = "–" if row[key] in (None, "") else html.escape(str(row[key]))
+    none = row[key] in (None, "")
+    text = "–" if none else html.escape(str(row[key]))
     if key == "claim":
         published = f"<small>published: {html.escape(row['published'])}</small>" if row["published"] else ""
         return f'<th scope="row">{text}{published}</th>'
@@ -98,9 +99,9 @@ def _claim_cell(row: dict, key: str, number: bool) -> str:
         return f'<td class="verdict {kind.replace(" ", "-")}">{mark}{f"<small>{why}</small>" if why else ""}</td>'
     if key == "evidence" and row[key]:
         text = f'<a href="{text}">{_page_name(row[key])}</a>'
-    if key == "measured":
-        return f'<td class="measured">{text}</td>'
-    return f"<td{' class=number' * number}>{text}</td>"
+    kinds = {"measured": key == "measured", "number": number, "none": none}
+    classes = " ".join(kind for kind, is_so in kinds.items() if is_so)
+    return f'<td class="{classes}">{text}</td>' if classes else f"<td>{text}</td>"
 
 
 def _page_name(link: str) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from aacstudy.models.captioner import Captioner
 from aacstudy.options import DecoderOptions
+from aacstudy.scoring.compiled import why_not
 from aacstudy.scoring.engine import Engine
 from benchmarks import corpora, metrics, precision, retrieval, stages
 from benchmarks.clock import interleaved, now
@@ -45,7 +46,10 @@ def scoring(name: str, rounds: int) -> dict:
     frames = torch.randn(batch, shape.frames, width)
     texts = corpora.captions(shape, count)
     longest = max(map(len, texts))
-    engines = {f"engine {dtype}": Engine(captioner, texts, dtype) for dtype in ("float32", "bfloat16")}
+    kinds = {"float32": {"dtype": "float32"}, "bfloat16": {"dtype": "bfloat16", "use_c": False}}
+    if not why_not():
+        kinds["bfloat16, compiled"] = {"dtype": "bfloat16"}
+    engines = {kind: Engine(captioner, texts, **how) for kind, how in kinds.items()}
     few = slice(0, max(1, 256 // longest // 8))
     sample = texts[:: max(1, count // 256)][:256]  # as spread in length as all
     squares = {dtype: torch.randn(2048, 2048).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -58,12 +62,11 @@ def scoring(name: str, rounds: int) -> dict:
     plain = nll_published(captioner, frames[:4], sample[:32], longest)
     result = {"frames": shape.frames, "captions": count, "tokens_remaining": corpora.remaining(texts)}
     for key, engine in engines.items():
-        dtype = key.split()[1]
-        peak = 2 * 2048**3 / best[f"peak {dtype}"]
+        peak = 2 * 2048**3 / best[f"peak {kinds[key]['dtype']}"]
         rate = 2 * flops(options, engine, shape.frames) / best[key]
-        subset = Engine(captioner, sample[:32], dtype).nll(list(frames[:4]))
+        subset = Engine(captioner, sample[:32], **kinds[key]).nll(list(frames[:4]))
         per_pair = best[key] / pairs[key]
-        result[dtype] = {
+        result[key] = {
             "speedup_vs_reference": best["published"] / pairs["published"] / per_pair,
             "speedup_vs_tuned": best["tuned"] / pairs["tuned"] / per_pair,
             "pairs_per_second": 1 / per_pair,
@@ -72,9 +75,9 @@ def scoring(name: str, rounds: int) -> dict:
             "fraction_of_gemm_peak": rate / peak,
             "max_abs_diff": float(abs(subset - plain).max()),
         }
-        row = result[dtype]
+        row = result[key]
         print(
-            f"{name:28s} {dtype:9s} {row['pairs_per_second']:8.0f} pairs/s, {row['speedup_vs_reference']:5.1f} x published, "
+            f"{name:28s} {key:18s} {row['pairs_per_second']:8.0f} pairs/s, {row['speedup_vs_reference']:5.1f} x published, "
             f"{row['speedup_vs_tuned']:4.1f} x tuned, {row['gflops']:4.0f} GFLOP/s = "
             f"{row['fraction_of_gemm_peak']:4.0%} of peak, max |difference| {row['max_abs_diff']:.1e} nats",
             flush=True,
@@ -148,6 +151,7 @@ def main() -> None:
         "torch": torch.__version__,
         "threads": arguments.threads,
         "clock": "processor time" if arguments.threads == 1 else "wall time",
+        "compiled": why_not() or "yes",
     }
     for part in arguments.parts:
         results[part] = PARTS[part](arguments.rounds)

@@ -10,6 +10,7 @@ from aacstudy import findings, stages
 from aacstudy import frames as frame_files
 from aacstudy.corpus import Corpus
 from aacstudy.models.checkpoint import load_captioner
+from aacstudy.scoring.compiled import why_not
 from aacstudy.scoring.engine import Engine
 from aacstudy.scoring.search import search
 from aacstudy.scoring.store import Losses
@@ -23,38 +24,49 @@ QUERIES = 100  # text queries of the search
 def run(name: str = "demo") -> dict:
     """Rank agreement, hit@k differences and the share of pair-tokens that search skips; prints a line for each."""
     study = Study.load(name)
-    exact, rounded, skipped = [], [], []
+    kinds = {"bfloat16": False} | ({} if why_not() else {"bfloat16, compiled": True})  # with C or without
+    exact, skipped = [], []
+    rounded: dict[str, list[Losses]] = {kind: [] for kind in kinds}
     for seed in study.seeds:
         network, vocabulary, part, clips = _captioner(study, seed)
         captions = [vocabulary.encode(text) for text in part.captions["text"]]
         about = np.array(part.owners()), list(part.clips["clip"]), list(part.captions["text"])
-        for dtype, matrices in (("float32", exact), ("bfloat16", rounded)):
-            engine = Engine(network, captions, dtype)
+        engines = [(Engine(network, captions), exact)]
+        engines += [
+            (Engine(network, captions, "bfloat16", use_c=c), rounded[kind]) for kind, c in kinds.items()
+        ]
+        for engine, matrices in engines:
             matrices.append(Losses(engine.nll(clips), engine.tokens, *about))
         some = captions[:: max(1, len(captions) // QUERIES)]
         skipped.append(search(network, clips, some, 10).skipped)
+    print(
+        f"search for the top 10: {', '.join(f'{share:.1%}' for share in skipped)} of the pair-tokens skipped (seeds)"
+    )
+    found = {kind: _compare(kind, matrices, exact) for kind, matrices in rounded.items()}
+    return {"search: share of pair-tokens skipped": [float(share) for share in skipped], **found}
+
+
+def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
+    """Rank agreement and paired differences of hit@k of two sets of matrices, one per seed."""
     result = {
         "spearman per text query": _spearman(exact, rounded, axis=0),
         "spearman per audio query": _spearman(exact, rounded, axis=1),
         "max abs diff, nats per token": float(
             max(abs(a.mean - b.mean).max() for a, b in zip(exact, rounded))
         ),
-        "search: share of pair-tokens skipped": [float(share) for share in skipped],
     }
     for direction, normaliser in (("t2a", "raw"), ("a2t", "raw"), ("a2t", "min_max"), ("a2t", "z")):
         tables = [[findings.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
         for k in KS:
             values = [np.stack([table[f"hit@{k}"] for table in of_seeds]) for of_seeds in tables]
             change = paired_difference(*values, tables[0][0]["audio"].to_numpy()).interval
-            result[f"bfloat16 minus float32: {direction} {normaliser} hit@{k}"] = change._asdict()
-            print(f"bfloat16 minus float32: {direction} {normaliser:8s} hit@{k:<2d} {change.percent(2)}")
+            result[f"minus float32: {direction} {normaliser} hit@{k}"] = change._asdict()
+            print(f"{kind} minus float32: {direction} {normaliser:8s} hit@{k:<2d} {change.percent(2)}")
     for label in ("spearman per text query", "spearman per audio query"):
+        agreement = result[label]
         print(
-            f"bfloat16 against float32: {label}: least {result[label]['least']:.5f}, mean {result[label]['mean']:.5f}"
+            f"{kind} against float32: {label}: least {agreement['least']:.5f}, mean {agreement['mean']:.5f}"
         )
-    print(
-        f"search for the top 10: {', '.join(f'{share:.1%}' for share in skipped)} of the pair-tokens skipped (seeds)"
-    )
     return result
 
 

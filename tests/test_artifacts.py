@@ -131,6 +131,17 @@ def test_key_follows_every_way_to_import(package, tmp_path, statement):
     assert code_digest(build) != before
 
 
+def test_key_follows_the_c_beside_a_module(package, tmp_path):
+    package(fast="x = 1\n", apart="")
+    without = module_digest(["aacstudy.fast"])
+    (tmp_path / "aacstudy" / "fast.c").write_text("int x = 1;")
+    package()
+    before = module_digest(["aacstudy.fast"])
+    (tmp_path / "aacstudy" / "fast.c").write_text("int x = 2;")
+    package()
+    assert len({without, before, module_digest(["aacstudy.fast"])}) == 3
+
+
 def test_module_digest_takes_the_same_way(package):
     package(page="from .write import f\n", write="def f(): return 1\n", apart="")
     before = module_digest(["aacstudy.page"])

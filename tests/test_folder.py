@@ -12,9 +12,11 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aacstudy import stages
 from aacstudy.corpus import NO_EVENTS, Corpus, CorpusError
 from aacstudy.corpus.describe import by_split, frequent_captions
 from aacstudy.corpus.folder import build, check, fingerprint
+from aacstudy.study import Study
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real-clips"
 HEADER = "file_name,caption_1,caption_2"
@@ -417,3 +419,17 @@ def test_tables_about_a_corpus():
         4,
     ]
     assert frequent_captions(small(), "test", 1).values.tolist() == [["A cat.", 2]]
+
+
+def test_a_page_means_the_same_from_every_working_folder(tmp_path, monkeypatch):
+    for name in ("studies", "notebooks", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
+    corpus(tmp_path / "mine", f"{HEADER}\na.wav,A dog barks.,\n", "a.wav")
+    (tmp_path / "studies" / "mine.yml").write_text("study: mine\ncorpus: {name: folder, root: mine}\n")
+    found = []
+    for place in (tmp_path, tmp_path / "notebooks", tmp_path / "elsewhere"):
+        monkeypatch.chdir(place)
+        found.append(stages.corpus(Study.load("mine")))
+    assert {one.parameters["root"] for one in found} == {str(tmp_path / "mine")}
+    assert len({one.key for one in found}) == 1

@@ -13,7 +13,7 @@ from aacstudy.scoring.engine import Engine, nll_pairs
 from aacstudy.scoring.reference import nll_reference, token_counts
 
 SMALL = {"d_model": 32, "layers": 2, "heads": 4, "d_ff": 48, "max_positions": 40}
-TOLERANCE = 1e-4  # what issue and paper sheet ask of a faster path
+TOLERANCE = 1e-4  # nats: float32 sums in another order differ by less
 
 
 def nll_engine(network, heard, captions, progress=iter):

@@ -2,12 +2,15 @@
 
 Captions are prefix trees (``trie``). One clip at a time passes through one tree of up to some thousand nodes, so every
 matrix product has that many rows, cross-attention needs no copy of a clip's keys and values, and no number of a clip
-depends on its company. The first self-attention hears no audio, so it is computed once for all clips.
+depends on its company. The first self-attention hears no audio, so it is computed once for all clips. The rest is torch, or
+in bfloat16 on a processor that has it, compiled C (``compiled``).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aacstudy.models.captioner import Captioner
+from aacstudy.scoring import compiled
 from aacstudy.scoring.layers import Heard, Layer, logit_layer
 from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 
@@ -55,9 +59,9 @@ class _Block:
 class Engine:
     """Losses of captions on any audio: sums over a caption's words and EOS in nats, as ``nll_reference``.
 
-    float32 equals the reference within 1e-4; bfloat16 is about twice as fast and ranks alike. ``memory`` (bytes or
-    ``'2GB'``) bounds what is held beside the model, the captions and the result; if not even the smallest block fits,
-    the smallest block is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as the
+    float32 equals the reference within 1e-4; bfloat16 is two to three times as fast and ranks alike, with compiled C
+    wherever this machine can (``use_c`` False: with torch alone). ``memory`` (bytes or ``'2GB'``) bounds what is held
+    beside the model, the captions and the result; if not even the smallest block fits, the smallest block is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as the
     training loss does; the ranking loss has none. Results of an audio are the same bits whatever other audios are in the call. The
     captioner's weights are copied: build a new engine after training on.
 
@@ -72,6 +76,7 @@ class Engine:
         dtype: str = "float32",
         memory: str | int = "2GB",
         label_smoothing: float = 0.0,
+        use_c: bool = True,
     ):
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -80,12 +85,20 @@ class Engine:
         self.label_smoothing = label_smoothing
         decoder = captioner.decoder
         self.device = decoder.embedding.weight.device
+        use_c = (
+            use_c and dtype == "bfloat16" and self.device.type == "cpu" and compiled.fits(captioner.options)
+        )
         with torch.inference_mode():
-            self.layers = [Layer(layer, self.dtype) for layer in decoder.layers]
-            self.kv = [torch.cat(parts) for parts in zip(*(layer.kv for layer in self.layers))]
-            self.classifier = logit_layer(decoder.classifier, self.dtype)
+            if use_c and not compiled.why_not():
+                self.compiled = compiled.Decoder(captioner)
+                self.layers = [Layer(decoder.layers[0], torch.float32)]  # for what needs no audio
+            else:
+                self.compiled = None
+                self.layers = [Layer(layer, self.dtype) for layer in decoder.layers]
+                self.kv = [torch.cat(parts) for parts in zip(*(layer.kv for layer in self.layers))]
+                self.classifier = logit_layer(decoder.classifier, self.dtype)
         self._size()
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and not self.compiled:
             # glibc gives freed memory back, and each block pays for its pages again, until it has seen a large piece go
             torch.empty(31 * 2**20, dtype=torch.uint8)
         self.set_captions(captions)
@@ -96,6 +109,10 @@ class Engine:
         kind = "cuda" if self.device.type == "cuda" else "cpu"
         # states, products, the keys that groups gather, their scores and masks, the paths
         per_row = e * (20 * options.d_model + 2 * options.d_ff + 6 * options.heads * WIDTH) + 512
+        if self.compiled:
+            per_row += (
+                16 * options.d_model * torch.get_num_threads()
+            )  # each thread works on a clip of its own
         per_logits = (
             self.captioner.vocabulary_size * 12
         )  # logits, their logarithms of probabilities, what is packed
@@ -113,14 +130,11 @@ class Engine:
     def clips_at_once(self, frames: int) -> int:
         """Clips whose keys and values of all layers take a sixth of the memory, from 1 to ``CLIPS``."""
         options = self.captioner.options
-        frames = -(-frames // WIDTH) * WIDTH
-        return max(
-            1,
-            min(
-                CLIPS,
-                self.memory // 6 // (2 * options.layers * options.d_model * frames * self.dtype.itemsize),
-            ),
-        )
+        padded = -(-frames // WIDTH) * WIDTH
+        size = 2 * options.layers * options.d_model * padded * self.dtype.itemsize
+        if self.compiled:
+            size = self.compiled.bytes_per_clip(frames)
+        return max(1, min(CLIPS, self.memory // 6 // size))
 
     @torch.inference_mode()
     def nll(self, frames: Sequence[Tensor], progress: Callable = iter) -> np.ndarray:
@@ -137,16 +151,19 @@ class Engine:
             for i, trie in enumerate(self.tries):
                 block = self._block(trie)
                 last = i == len(self.tries) - 1
-                sums = [self._sums(block, clip) for clip, _ in zip(heard, done if last else rows)]
+                sums = [one for one, _ in zip(self._each(block, heard), done if last else rows)]
                 found = torch.stack(sums).cpu().numpy()  # [band, distinct captions]
                 result[start : start + len(heard), trie.rows] = found[:, trie.distinct]
             del heard  # before the next band's
         next(done, None)
         return result
 
-    def hear(self, clip: Tensor) -> list[Heard]:
+    def hear(self, clip: Tensor) -> list[Heard] | compiled.Heard:
         """Frames [time, dim] -> keys and values of every layer's cross-attention."""
-        memory = self.captioner.project(clip[None].to(self.device))[0].to(self.dtype)  # [time, d]
+        memory = self.captioner.project(clip[None].to(self.device))[0]  # [time, d]
+        if self.compiled:
+            return self.compiled.hear(memory)
+        memory = memory.to(self.dtype)
         heads = self.captioner.options.heads
         kv = F.linear(memory, *self.kv).view(len(memory), len(self.layers), 2, heads, -1)
         kv = F.pad(
@@ -158,20 +175,22 @@ class Engine:
         )
         return [Heard(layer[:1], layer[1:], len(memory), rows) for layer in kv]
 
-    def _block(self, trie: Trie) -> _Block:
+    def _block(self, trie: Trie) -> _Block | compiled.Block:
         decoder, device = self.captioner.decoder, self.device
-        first = self.layers[0]
+        first, dtype = self.layers[0], torch.float32 if self.compiled else self.dtype
 
         def put(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(device)
 
         groups = []
         for keys, seen in zip(trie.keys, map(put, trie.seen)):
-            bias = torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(~seen, -math.inf)
+            bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -math.inf)
             bias = bias[:, None].expand(-1, first.heads, -1, -1)  # [groups, heads, QUERIES, keys]
             groups.append((put(keys).flatten(), bias.contiguous() if device.type == "cpu" else bias))
         embedded = decoder.embed(put(trie.token)) + decoder.positions[put(trie.depth)]
-        state = first.attend_self(embedded.to(self.dtype), groups)  # [nodes, d]
+        state = first.attend_self(embedded.to(dtype), groups)  # [nodes, d]
+        if self.compiled:
+            return self.compiled.block(trie, state)
         starts = np.arange(0, len(trie.token), self.logit_rows)
         stops = np.minimum(starts + self.logit_rows, len(trie.token))
         edges = np.searchsorted(trie.edge_node, np.append(starts, len(trie.token)))
@@ -181,8 +200,10 @@ class Engine:
             state, first.query(state), groups, put(local), put(trie.edge_token), parts, put(trie.path)
         )
 
-    def _losses(self, block: _Block, heard: list[Heard]) -> Tensor:
+    def _losses(self, block: _Block | compiled.Block, heard: list[Heard] | compiled.Heard) -> Tensor:
         """Loss of every edge [edges], float32, for one clip."""
+        if self.compiled:
+            return self.compiled.losses(block, heard, self.label_smoothing)
         x = self.layers[0].attend_clip(block.state, block.query, heard[0])
         for layer, kv in zip(self.layers[1:], heard[1:]):
             x = layer.attend_self(x, block.groups)
@@ -198,7 +219,16 @@ class Engine:
             losses.append(loss)
         return torch.cat(losses).neg_()
 
-    def _sums(self, block: _Block, heard: list[Heard]) -> Tensor:
+    def _each(self, block: _Block | compiled.Block, heard: list) -> Iterable[Tensor]:
+        """``_sums`` of clip after clip; the compiled path takes as many at once as torch may use threads."""
+        if not self.compiled or torch.get_num_threads() == 1:
+            yield from map(partial(self._sums, block), heard)
+            return
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            yield from pool.map(partial(self._sums, block), heard)
+
+    @torch.inference_mode()  # which each thread must say for itself
+    def _sums(self, block: _Block | compiled.Block, heard: list[Heard] | compiled.Heard) -> Tensor:
         """Loss of every distinct caption of the block [distinct captions], float32."""
         losses = F.pad(self._losses(block, heard), (0, 1))  # the padding edge costs nothing
         return losses[block.path].sum(dim=1)

@@ -1,0 +1,158 @@
+"""The compiled path against the plain reference, and what happens where it cannot be had."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_engine import CAPTIONS, many
+from test_scoring import SIZES, captioner, clips, some_captions
+
+from aacstudy.corpus.text import BOS, EOS
+from aacstudy.scoring import compiled
+from aacstudy.scoring.engine import Engine
+from aacstudy.scoring.reference import nll_reference, token_counts
+
+PER_TOKEN = 0.06  # nats: bfloat16's relative step is 2 ** -8, logits here are some units
+here = pytest.mark.skipif(bool(compiled.why_not()), reason=f"no compiled path: {compiled.why_not()}")
+ODD = {"heads of 6": {"d_model": 24, "heads": 4, "d_ff": 10}, "heads of 80": {"d_model": 160, "heads": 2}}
+
+
+@pytest.fixture
+def afresh(monkeypatch, tmp_path):
+    """Asks anew what this machine can do, with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for one in (compiled._load, compiled.why_not):
+        one.cache_clear()
+    yield monkeypatch
+    for one in (compiled._load, compiled.why_not):
+        one.cache_clear()
+
+
+def test_pack_by_hand():
+    packed = compiled.pack(torch.arange(33 * 4, dtype=torch.float32).view(33, 4))  # n 33, k 4
+    assert packed.shape == (2, 2, 32, 2) and packed.dtype == torch.bfloat16
+    assert packed[0, 0, 0].tolist() == [0, 1] and packed[0, 1, 0].tolist() == [2, 3]
+    assert packed[0, 1, 5].tolist() == [22, 23]  # row 5, columns 2 and 3
+    assert packed[1, 0, 0].tolist() == [128, 129] and not packed[1, :, 1:].any()
+
+
+@here
+@settings(max_examples=20, deadline=None)
+@given(
+    made=CAPTIONS,
+    memory=st.sampled_from([1, 20_000, "2GB"]),
+    positions=st.sampled_from(["none", "sinusoidal"]),
+)
+def test_any_captions(made, memory, positions):
+    network, heard = captioner(frame_positions=positions), clips(lengths=(1, 6, 33))
+    captions = [*made, made[0], [BOS, EOS], [BOS, *[4, 5] * 19, EOS], [BOS, 4, 5, 4, EOS, 6, EOS]]
+    scorer = Engine(network, captions, "bfloat16", memory)
+    assert scorer.compiled
+    difference = np.abs(scorer.nll(heard) - nll_reference(network, heard, captions).numpy())
+    assert (difference / token_counts(captions).numpy()).max() <= PER_TOKEN
+
+
+@here
+@pytest.mark.parametrize("size", [*SIZES, *ODD])
+def test_closer_to_the_reference_than_torch(size):
+    network, captions = captioner(words=33, **(SIZES | ODD)[size]), some_captions(lengths=(1, 4, 11, 20, 38))
+    heard = clips(lengths=(1, 3, 31, 32, 35, 100))
+    plain = nll_reference(network, heard, captions).numpy()
+    own, torchs = (Engine(network, captions, "bfloat16", use_c=c).nll(heard) - plain for c in (True, False))
+    print(
+        f"{size}: root mean square {(own**2).mean() ** 0.5:.3f} nats, with torch {(torchs**2).mean() ** 0.5:.3f}"
+    )
+    assert (np.abs(own) / token_counts(captions).numpy()).max() <= PER_TOKEN
+    assert (own**2).mean() < (torchs**2).mean()
+    # the same without the last frame is another clip, and seen to be: the bounds above can fail
+    less = Engine(network, captions, "bfloat16").nll([clip[:-1] for clip in heard[1:]]) - plain[1:]
+    assert (np.abs(less) / token_counts(captions).numpy()).max() > 2 * PER_TOKEN
+
+
+@here
+def test_rows_are_the_same_bits_in_any_company_and_number_of_threads():
+    network, heard = captioner(), clips(lengths=(1, 5, 9, 5, 40, 32, 5))
+    scorer = Engine(network, many(200), "bfloat16")
+    whole, threads = scorer.nll(heard), torch.get_num_threads()
+    assert scorer.compiled
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            for rows in ([0], [4], [6, 2], [5, 4, 3, 2, 1, 0], [3, 3, 3]):
+                np.testing.assert_array_equal(scorer.nll([heard[a] for a in rows]), whole[rows])
+    finally:
+        torch.set_num_threads(threads)
+
+
+@here
+def test_label_smoothing_and_token_losses():
+    network, captions, heard = captioner(), some_captions(lengths=(1, 4, 11)), clips(lengths=(3, 35))
+    scorer = Engine(network, captions, "bfloat16", label_smoothing=0.3)
+    found, plain = scorer.nll(heard), nll_reference(network, heard, captions, 0.3).numpy()
+    assert (np.abs(found - plain) / token_counts(captions).numpy()).max() <= PER_TOKEN
+    assert np.abs(found - Engine(network, captions, "bfloat16").nll(heard)).max() > 1
+    tokens = scorer.token_nll(heard[1])
+    np.testing.assert_allclose([one.sum() for one in tokens], found[1], rtol=1e-5)
+
+
+def test_sizes_that_do_not_come_in_pairs_are_torchs():
+    network, captions, heard = captioner(d_model=6, heads=2), some_captions(lengths=(1, 4)), clips()
+    scorer = Engine(network, captions, "bfloat16")
+    assert scorer.compiled is None
+    assert np.isfinite(scorer.nll(heard)).all()
+
+
+def test_float32_is_always_torchs():
+    assert Engine(captioner(), many(3)).compiled is None
+
+
+def works_without(reason):
+    """The engine says why there is no compiled path, and gives torch's numbers."""
+    network, captions, heard = captioner(), some_captions(lengths=(1, 4)), clips()
+    scorer = Engine(network, captions, "bfloat16")
+    assert reason in compiled.why_not() and scorer.compiled is None
+    np.testing.assert_array_equal(
+        scorer.nll(heard), Engine(network, captions, "bfloat16", use_c=False).nll(heard)
+    )
+    with pytest.raises(RuntimeError, match="no compiled path"):
+        compiled.Decoder(network)
+
+
+def test_another_processor(afresh):
+    afresh.setattr(compiled, "FEATURES", ("avx512f", "no_such_feature"))
+    works_without("the processor has no no_such_feature")
+
+
+@here
+def test_no_compiler(afresh, tmp_path):
+    afresh.setenv("PATH", str(tmp_path))
+    works_without("no C compiler")
+
+
+@here
+def test_what_does_not_compile_is_said_once_and_leaves_nothing(afresh, tmp_path):
+    broken = tmp_path / "broken.c"
+    broken.write_text("int x = ;")
+    afresh.setattr(compiled, "SOURCE", broken)
+    with pytest.warns(RuntimeWarning, match="torch does the work") as said:
+        works_without("broken.c does not compile")
+    assert len(said) == 1
+    assert not list((tmp_path / "cache" / "aacstudy").iterdir())
+
+
+@here
+def test_a_cache_that_cannot_be_written(afresh, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.warns(RuntimeWarning, match="torch does the work"):
+        works_without("does not compile")
+
+
+@here
+def test_compiled_once(afresh, tmp_path):
+    assert compiled.why_not() == ""
+    (made,) = (tmp_path / "cache" / "aacstudy").iterdir()
+    before = made.stat().st_mtime_ns
+    compiled._load.cache_clear()
+    compiled.why_not.cache_clear()
+    assert compiled.why_not() == "" and made.stat().st_mtime_ns == before
