@@ -136,7 +136,7 @@ def test_what_does_not_compile_is_said_once_and_leaves_nothing(afresh, tmp_path)
     broken.write_text("int x = ;")
     afresh.setattr(compiled, "SOURCE", broken)
     with pytest.warns(RuntimeWarning, match="torch does the work") as said:
-        works_without("broken.c does not compile")
+        works_without("broken.c could not be compiled")
     assert len(said) == 1
     assert not list((tmp_path / "cache" / "aacstudy").iterdir())
 
@@ -145,14 +145,69 @@ def test_what_does_not_compile_is_said_once_and_leaves_nothing(afresh, tmp_path)
 def test_a_cache_that_cannot_be_written(afresh, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.warns(RuntimeWarning, match="torch does the work"):
-        works_without("does not compile")
+        works_without("could not be compiled and loaded")
 
 
 @here
-def test_compiled_once(afresh, tmp_path):
-    assert compiled.why_not() == ""
-    (made,) = (tmp_path / "cache" / "aacstudy").iterdir()
-    before = made.stat().st_mtime_ns
-    compiled._load.cache_clear()
-    compiled.why_not.cache_clear()
-    assert compiled.why_not() == "" and made.stat().st_mtime_ns == before
+def test_a_cache_that_others_can_write_is_not_run(afresh, tmp_path):
+    (tmp_path / "cache" / "aacstudy").mkdir(parents=True)
+    (tmp_path / "cache" / "aacstudy").chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="torch does the work"):
+        works_without("can be written by all")
+
+
+@here
+def test_nobodys_home(afresh):
+    afresh.delenv("XDG_CACHE_HOME")
+    afresh.setattr(
+        compiled.Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError("no home")))
+    )
+    with pytest.warns(RuntimeWarning, match="torch does the work"):
+        works_without("no home")
+
+
+@here
+def test_compiled_once_and_again_when_the_file_is_no_library(afresh, tmp_path):
+    place = tmp_path / "cache" / "aacstudy" / "x.so"
+    place.parent.mkdir(parents=True)
+    places = iter([place, place, place.with_name("y.so")])
+    afresh.setattr(compiled, "_place", lambda compiler: next(places))
+    compiled._opened(["cc"])
+    whole, before = place.read_bytes(), place.stat().st_mtime_ns
+    compiled._opened(["cc"])
+    compiled._build(["cc"], place)  # another job that began at the same time: the first one's stays
+    assert place.stat().st_mtime_ns == before
+    place.with_name("y.so").write_bytes(whole[:100])
+    compiled._opened(["cc"])
+    assert {one.name: len(one.read_bytes()) for one in place.parent.iterdir()} == {
+        "x.so": len(whole),
+        "y.so": len(whole),
+    }
+
+
+@here
+def test_a_word_that_cannot_be_said_and_a_weight_that_is_none():
+    network, captions, heard = captioner(), [[BOS, 4, 5, EOS], [BOS, 6, EOS]], clips(lengths=(3,))
+    with torch.no_grad():
+        network.decoder.classifier.bias[20] = -torch.inf
+    found = Engine(network, captions, "bfloat16").nll(heard)
+    assert np.abs(found - nll_reference(network, heard, captions).numpy()).max() <= 3 * PER_TOKEN
+    for weight in (network.decoder.classifier.bias, network.decoder.layers[0].linear1.weight):
+        kept = weight.data.clone()
+        with torch.no_grad():
+            weight.view(-1)[21] = torch.nan
+        assert np.isnan(Engine(network, captions, "bfloat16").nll(heard)).all()
+        weight.data = kept
+
+
+@here
+def test_weights_are_copied():
+    network, captions, heard = captioner(), some_captions(lengths=(4,)), clips(lengths=(3,))
+    scorer = Engine(network, captions, "bfloat16")
+    before = scorer.nll(heard)
+    with torch.no_grad():
+        for layer in network.decoder.layers:
+            layer.multihead_attn.in_proj_weight.mul_(3)
+            layer.norm2.weight.mul_(3)
+        network.decoder.classifier.weight.mul_(3)
+    np.testing.assert_array_equal(scorer.nll(heard), before)

@@ -71,21 +71,23 @@ static inline __attribute__((always_inline)) void tile(const bf16 *a, int64_t ld
 
 static inline __m512bh round_pair(__m512 low, __m512 high) { return _mm512_cvtne2ps_pbh(high, low); }
 
-/* x Phi(x), within 5e-5: an odd polynomial for Phi - 1/2 on [-4.25, 4.25] */
+/* x Phi(x), within 5e-5: an odd polynomial for Phi - 1/2 on [-4.25, 4.25], beyond that Phi is 0 or 1 */
 static inline __m512 gelu(__m512 x) {
     static const float c[] = {0.398819208f, -0.0661902618f, 0.00971876704f, -0.00107907447f, 8.84885592e-05f, -5.14745754e-06f, 1.98612732e-07f, -4.51520824e-09f, 4.54695307e-11f};
     __m512 z = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-4.25f)), _mm512_set1_ps(4.25f));
     __m512 u = _mm512_mul_ps(z, z), p = _mm512_set1_ps(c[8]);
     for (int i = 7; i >= 0; i--) p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(c[i]));
     __m512 share = _mm512_fmadd_ps(z, p, _mm512_set1_ps(0.5f));
+    share = _mm512_mask_mov_ps(share, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-4.25f), _CMP_LT_OQ), _mm512_setzero_ps());
+    share = _mm512_mask_mov_ps(share, _mm512_cmp_ps_mask(x, _mm512_set1_ps(4.25f), _CMP_GT_OQ), _mm512_set1_ps(1.f));
     return _mm512_mul_ps(x, share);
 }
 
-/* e^x for x <= 0, within 2e-7 of its value; 0 for minus infinity */
+/* e^x for x <= 0, within 2e-7 of its value; 0 for minus infinity; NaN stays, as a maximum's second operand does */
 static inline __m512 exponential(__m512 x) {
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    n = _mm512_max_ps(n, _mm512_set1_ps(-150.f));
-    x = _mm512_max_ps(x, _mm512_set1_ps(-104.f));
+    n = _mm512_max_ps(_mm512_set1_ps(-150.f), n);
+    x = _mm512_max_ps(_mm512_set1_ps(-104.f), x);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
     __m512 p = _mm512_set1_ps(1.9875691500e-4f);
@@ -299,8 +301,11 @@ void losses(const Model *m, const Tree *tree, const Clip *clip, float smoothing,
                 all = _mm512_mask_add_ps(all, in, all, at);
             }
             float whole = logf(_mm512_reduce_add_ps(total)), mean = _mm512_reduce_add_ps(all) / m->vocabulary;
-            for (; edge < tree->edges && tree->node[edge] == row + r; edge++)
-                loss[edge] = whole - (1 - smoothing) * (z[tree->token[edge]] - top) - smoothing * mean;
+            for (; edge < tree->edges && tree->node[edge] == row + r; edge++) {
+                loss[edge] = whole - (z[tree->token[edge]] - top);
+                if (smoothing != 0) /* or a word that cannot be said, of logit minus infinity, would make it NaN */
+                    loss[edge] = (1 - smoothing) * loss[edge] + smoothing * (whole - mean);
+            }
         }
     }
 }

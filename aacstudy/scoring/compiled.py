@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -26,8 +27,8 @@ from aacstudy.options import DecoderOptions
 from aacstudy.scoring.trie import QUERIES, WIDTH, Trie
 
 SOURCE = Path(__file__).with_suffix(".c")
-FEATURES = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")  # as Linux names them
-FLAGS = ["-O3", *(f"-m{name.replace('_', '')}" for name in FEATURES), "-mfma", "-mprefer-vector-width=512", "-shared", "-fPIC"]  # fmt: skip
+FEATURES = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")  # as Linux names them
+FLAGS = ["-O3", *(f"-m{name.replace('_', '')}" for name in FEATURES), "-mprefer-vector-width=512", "-shared", "-fPIC"]  # fmt: skip
 COLUMNS = 32  # of a panel of a packed matrix
 SUBLAYERS = ("qkv", "own", "query", "cross", "up", "down")
 
@@ -83,14 +84,14 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     flags = info.read_text().split() if platform.machine() == "x86_64" and info.exists() else []
     if lacking := [name for name in FEATURES if name not in flags]:
         return None, f"the processor has no {lacking[-1]}"
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
-    if compiler is None:
-        return None, "there is no C compiler (cc)"
+    compiler = shlex.split(os.environ.get("CC", "cc")) or ["cc"]
+    if shutil.which(compiler[0]) is None:
+        return None, f"there is no C compiler ({compiler[0]})"
     try:
-        library = ctypes.CDLL(str(_built(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
+        library = _opened(compiler)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: nobody's home folder
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        reason = f"{SOURCE.name} does not compile: {said[0] if said else compiler}"
+        reason = f"{SOURCE.name} could not be compiled and loaded: {said[0] if said else compiler[0]}"
         warnings.warn(f"{reason}; torch does the work, more slowly", RuntimeWarning, stacklevel=2)
         return None, reason
     library.workspace.restype = _long
@@ -100,20 +101,46 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     return library, ""
 
 
-def _built(compiler: str) -> Path:
-    """The shared library of this source, from the cache or made now; OSError or SubprocessError where that fails."""
-    flags = [*FLAGS, f"-DQUERIES={QUERIES}"]
-    key = hashlib.sha256(SOURCE.read_bytes() + "\0".join([compiler, *flags]).encode()).hexdigest()[:16]
+def _opened(compiler: list[str]) -> ctypes.CDLL:
+    """The library, made if it is not there; one from the cache that does not open is made again, once."""
+    path = _place(compiler)
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            path.unlink()
+    _build(compiler, path)
+    return ctypes.CDLL(str(path))
+
+
+def _place(compiler: list[str]) -> Path:
+    """Where in the user's cache the library for this source, compiler and C library belongs."""
+    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, text=True, timeout=60)
+    about = [*compiler, version.stdout, platform.machine(), *platform.libc_ver(), *FLAGS, str(QUERIES)]
+    key = hashlib.sha256(SOURCE.read_bytes() + "\0".join(about).encode()).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aacstudy"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / f"{SOURCE.stem}-{key}.so"
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home) as folder:  # jobs that begin together each make their own
-            made = Path(folder) / path.name
-            command = [compiler, *flags, "-o", str(made), str(SOURCE), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-            os.replace(made, path)
+    for one in filter(Path.exists, (home, path)):  # what is loaded is run: it must be ours
+        if one.stat().st_uid != os.getuid() or one.stat().st_mode & 0o002:
+            raise PermissionError(f"{one} belongs to another user or can be written by all")
     return path
+
+
+def _build(compiler: list[str], path: Path) -> None:
+    """Compile to a file of its own and link it to ``path`` when it is on the disk: the first of several jobs wins."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        command = [*compiler, *FLAGS, f"-DQUERIES={QUERIES}", "-o", str(made), str(SOURCE), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(made, path)
 
 
 def fits(options: DecoderOptions) -> bool:
@@ -167,7 +194,7 @@ class Decoder:
         self.held.append(layers)
 
     def _vector(self, values: Tensor, behind: float = 0.0) -> int:
-        padded = F.pad(values.detach().float(), (0, -len(values) % COLUMNS), value=behind).contiguous()
+        padded = F.pad(values.detach().float(), (0, -len(values) % COLUMNS), value=behind).clone()
         self.held.append(padded)
         return padded.data_ptr()
 
@@ -192,7 +219,7 @@ class Decoder:
         for i, norm in enumerate((torchs.norm1, torchs.norm2, torchs.norm3)):
             layer.scale[i], layer.shift[i] = self._vector(norm.weight), self._vector(norm.bias)
             layer.eps[i] = norm.eps
-        self.kv.append((cross.in_proj_weight[d:].detach(), cross.in_proj_bias[d:].detach()))
+        self.kv.append((cross.in_proj_weight[d:].detach().clone(), cross.in_proj_bias[d:].detach().clone()))
 
     def bytes_per_clip(self, frames: int) -> int:
         """What ``hear`` keeps of a clip."""
@@ -231,10 +258,21 @@ class Decoder:
         longest = max(keys.shape[1] for keys in trie.keys)
         return Block(tree, torch.from_numpy(trie.path), longest, held)
 
-    def losses(self, block: Block, heard: Heard, label_smoothing: float = 0.0) -> Tensor:
-        """Loss of every edge [edges], float32, for one clip. Other threads may call it at the same time."""
+    def workspace(self, rows: int, frames: int, keys: int) -> int:
+        """Bytes that ``losses`` works in, for a tree of so many rows and keys of a group and a clip of so many frames."""
+        return self.library.workspace(ctypes.byref(self.model), rows, -(-frames // WIDTH) * WIDTH, keys)
+
+    def losses(
+        self, block: Block, heard: Heard, label_smoothing: float = 0.0, work: Tensor | None = None
+    ) -> Tensor:
+        """Loss of every edge [edges], float32, for one clip.
+
+        ``work``: bytes that it may use, at least ``workspace``; several threads may call at once, each with its own.
+        """
+        if work is None:
+            size = self.workspace(block.tree.rows, heard.clip.frames, block.longest)
+            work = torch.empty(size, dtype=torch.uint8)
         model, tree, clip = map(ctypes.byref, (self.model, block.tree, heard.clip))
-        size = self.library.workspace(model, block.tree.rows, heard.clip.padded, block.longest)
-        work, result = torch.empty(size, dtype=torch.uint8), torch.empty(block.tree.edges)
+        result = torch.empty(block.tree.edges)
         self.library.losses(model, tree, clip, label_smoothing, result.data_ptr(), work.data_ptr())
         return result

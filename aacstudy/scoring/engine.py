@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 NODES = {"cpu": 2048, "cuda": 65536}  # a CPU has caches for some thousand rows; a GPU wants all there are
+FRAMES = 1024  # of a clip, more than 5 minutes, for the room that attention takes
 CLIPS = 64  # share what is computed once for all clips; more would gain no percent and show progress late
 LOGITS = {"cpu": 128, "cuda": 16384}  # rows of [rows, vocabulary] at once
 SCORES = {"cpu": 1024, "cuda": 65536}  # rows of cross-attention at once; a GPU's fused kernel keeps no scores
@@ -109,14 +110,17 @@ class Engine:
         kind = "cuda" if self.device.type == "cuda" else "cpu"
         # states, products, the keys that groups gather, their scores and masks, the paths
         per_row = e * (20 * options.d_model + 2 * options.d_ff + 6 * options.heads * WIDTH) + 512
-        if self.compiled:
-            per_row += (
-                16 * options.d_model * torch.get_num_threads()
-            )  # each thread works on a clip of its own
         per_logits = (
-            self.captioner.vocabulary_size * 12
-        )  # logits, their logarithms of probabilities, what is packed
+            12 * self.captioner.vocabulary_size
+        )  # logits, logarithms of probabilities, what is packed
         self.nodes = max(QUERIES, min(NODES[kind], self.memory // 8 // per_row))
+        if self.compiled:  # each thread works on a clip of its own, all of them in a third of the memory
+            least, more = (
+                self.compiled.workspace(rows, FRAMES, 4 * WIDTH) for rows in (QUERIES, 2 * QUERIES)
+            )
+            self.threads = max(1, min(torch.get_num_threads(), self.memory // 3 // least))
+            room = (self.memory // 3 // self.threads - least) // (more - least) * QUERIES
+            self.nodes = max(QUERIES, min(self.nodes, room))
         self.score_rows = SCORES[kind]
         self.logit_rows = max(8, min(LOGITS[kind], self.memory // 16 // per_logits))
 
@@ -130,10 +134,10 @@ class Engine:
     def clips_at_once(self, frames: int) -> int:
         """Clips whose keys and values of all layers take a sixth of the memory, from 1 to ``CLIPS``."""
         options = self.captioner.options
-        padded = -(-frames // WIDTH) * WIDTH
+        padded = max(1, -(-frames // WIDTH)) * WIDTH
         size = 2 * options.layers * options.d_model * padded * self.dtype.itemsize
         if self.compiled:
-            size = self.compiled.bytes_per_clip(frames)
+            size = self.compiled.bytes_per_clip(padded)
         return max(1, min(CLIPS, self.memory // 6 // size))
 
     @torch.inference_mode()
@@ -220,18 +224,34 @@ class Engine:
         return torch.cat(losses).neg_()
 
     def _each(self, block: _Block | compiled.Block, heard: list) -> Iterable[Tensor]:
-        """``_sums`` of clip after clip; the compiled path takes as many at once as torch may use threads."""
-        if not self.compiled or torch.get_num_threads() == 1:
-            yield from map(partial(self._sums, block), heard)
+        """``_sums`` of clip after clip; the compiled path takes as many at once as there are threads and room for."""
+        if not self.compiled:
+            yield from (self._sums(block.path, self._losses(block, clip)) for clip in heard)
             return
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            yield from pool.map(partial(self._sums, block), heard)
+        longest = max(clip.clip.frames for clip in heard)
+        size = self.compiled.workspace(block.tree.rows, longest, block.longest)
+        works: SimpleQueue[Tensor] = SimpleQueue()
+        for _ in range(min(self.threads, len(heard))):  # taken here, since a thread's heap keeps what it took
+            works.put(torch.empty(size, dtype=torch.uint8))
 
-    @torch.inference_mode()  # which each thread must say for itself
-    def _sums(self, block: _Block | compiled.Block, heard: list[Heard] | compiled.Heard) -> Tensor:
-        """Loss of every distinct caption of the block [distinct captions], float32."""
-        losses = F.pad(self._losses(block, heard), (0, 1))  # the padding edge costs nothing
-        return losses[block.path].sum(dim=1)
+        @torch.inference_mode()  # which each thread must say for itself
+        def one(clip: compiled.Heard) -> Tensor:
+            work = works.get()
+            try:
+                losses = self.compiled.losses(block, clip, self.label_smoothing, work)
+            finally:
+                works.put(work)  # whatever happens: another thread may wait for it
+            return self._sums(block.path, losses)
+
+        if self.threads == 1:
+            yield from map(one, heard)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from pool.map(one, heard)
+
+    def _sums(self, path: Tensor, losses: Tensor) -> Tensor:
+        """Loss of every distinct caption of a block [distinct captions], float32, from its edges'."""
+        return F.pad(losses, (0, 1))[path].sum(dim=1)  # the padding edge costs nothing
 
     @torch.inference_mode()
     def token_nll(self, clip: Tensor) -> list[np.ndarray]:
