@@ -180,6 +180,7 @@ def _study(options):
 
 def _run(options) -> int:
     from aacstudy import batch
+    from aacstudy.study import Study
 
     started = time.time()
     study = _study(options)
@@ -188,6 +189,10 @@ def _run(options) -> int:
         raise ValueError(
             f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
         )
+    if left_out := batch.wanting_more_captions(study):
+        overrides["notebooks"] = [name for name in study.notebooks if name not in left_out]
+        print(f"left out, for want of {batch.FEW} captions: {', '.join(left_out)}")
+        study = Study.load(options.study, overrides)
     status = batch.run(study, options.study, overrides, options.cores, options.profile)
     index = batch.report_folder(study) / "index.html"
     if status == 0:

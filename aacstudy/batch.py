@@ -38,6 +38,19 @@ HEADLINES = (
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
 
 
+FEW = 10  # captions, below which a regression on what is known of them says nothing
+
+
+def wanting_more_captions(study: Study) -> list[str]:
+    """The study's notebooks that its folder of recordings has too few captions for."""
+    if study.corpus.name != "folder" or "06_bias" not in study.notebooks:
+        return []
+    from aacstudy.corpus.folder import check
+
+    corpus, _ = check(Path(stages.corpus(study).parameters["root"]), decode=False)
+    return ["06_bias"] if len(corpus.captions) < FEW else []
+
+
 def config(name: str, overrides: Mapping[str, Any]) -> list[str]:
     """Snakemake's ``--config`` for a study.
 

@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aacstudy import stages
+from aacstudy import batch, stages
 from aacstudy.corpus import NO_EVENTS, Corpus, CorpusError
 from aacstudy.corpus.describe import by_split, frequent_captions
 from aacstudy.corpus.folder import build, check, fingerprint
@@ -433,3 +433,17 @@ def test_a_page_means_the_same_from_every_working_folder(tmp_path, monkeypatch):
         found.append(stages.corpus(Study.load("mine")))
     assert {one.parameters["root"] for one in found} == {str(tmp_path / "mine")}
     assert len({one.key for one in found}) == 1
+
+
+def test_a_few_captions_are_no_regression(tmp_path, monkeypatch):
+    for name in ("studies", "notebooks"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
+    (tmp_path / "studies" / "mine.yml").write_text("study: mine\ncorpus: {name: folder, root: mine}\n")
+    table = "file_name," + ",".join(f"caption_{i}" for i in range(1, 11)) + "\na.wav"
+    corpus(tmp_path / "mine", table + ",A dog barks." * 9 + ",\n", "a.wav")
+    assert batch.wanting_more_captions(Study.load("mine")) == ["06_bias"]
+    corpus(tmp_path / "mine", table + ",A dog barks." * 10 + "\n")
+    fingerprint.cache_clear()
+    assert batch.wanting_more_captions(Study.load("mine")) == []
+    assert batch.wanting_more_captions(Study.load("mine", {"notebooks": ["05_retrieval"]})) == []
