@@ -47,8 +47,8 @@ def wanting_more_captions(study: Study) -> list[str]:
         return []
     from aacstudy.corpus.folder import check
 
-    corpus, _ = check(Path(stages.corpus(study).parameters["root"]), decode=False)
-    return ["06_bias"] if len(corpus.captions) < FEW else []
+    corpus, defects = check(Path(stages.corpus(study).parameters["root"]), decode=False)
+    return ["06_bias"] if len(corpus.captions) < FEW and not defects else []
 
 
 def config(name: str, overrides: Mapping[str, Any]) -> list[str]:

@@ -211,6 +211,7 @@ def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str)
         ax.fill_between(rows["k"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.15, lw=0)
         last = rows.loc[rows["k"].idxmax()]
         labels.append(_Label(last["k"], 100 * last["value"], name(normaliser), colour, line))
+    chance = chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
     ax.plot(chance.index, 100 * chance.values, color="black", ls=":", lw=1)
     labels.append(_Label(chance.index[-1], 100 * chance.iloc[-1], "chance", "black", ":"))
     _name_points(ax, labels)

@@ -71,7 +71,7 @@ def recall_curves(axes, few):
     names, ks = (("raw",), (1,)) if few else (("raw", "min_max", "z"), (1, 5, 10))
     rows = [(name, k, 0.05 * k + 0.01 * i) for i, name in enumerate(names) for k in ks]
     table = interval_table(**dict(zip(("normaliser", "k", "value"), map(list, zip(*rows)))))
-    return plots.recall_curves(table, pd.Series({k: 0.01 * k for k in ks}), axes, "text to audio")
+    return plots.recall_curves(table, pd.Series({k: 0.01 * k for k in (*ks, 50)}), axes, "text to audio")
 
 
 def caption_bands(axes, few):
@@ -306,6 +306,7 @@ def test_recall_curves_are_percent(ax):
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([5, 25, 50])
     assert {"raw", "min-max", "z-score", "chance"} <= words(ax)
     assert ax.get_xscale() == "log" and ax.get_ylim() == (0, 100)
+    assert max(line.get_xdata().max() for line in ax.lines) == 10  # no chance where nothing is measured
 
 
 def test_spans_are_drawn_at_their_times(ax):
