@@ -5,17 +5,14 @@ label. Names stand beside what they name, never in a legend.
 """
 
 import textwrap
-from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import Affine2D
-from scipy.optimize import isotonic_regression
+
+from aacstudy.labels import SMALL, Label, ink, name_points
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
@@ -23,7 +20,6 @@ LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "pmi": GREEN}
 LOOKS = {"raw": ("s", ":"), "min_max": ("o", "-"), "z": ("^", "--"), "pmi": ("D", "-.")}
-SMALL = 9  # points: the size of labels
 NAMES = {
     "raw": "raw",
     "min_max": "min-max",
@@ -69,69 +65,6 @@ def _look(number: int, lines: tuple = LINES) -> tuple:
     return PALETTE[number % len(PALETTE)], lines[number % len(lines)], MARKERS[number % len(MARKERS)]
 
 
-class _Label(NamedTuple):
-    """A name for the point (x, y) of the data; the style of the line that leads to it."""
-
-    x: float
-    y: float
-    text: str
-    colour: str
-    line: str = "-"
-
-
-def _ink(colour: str) -> str:
-    """The colour, darkened until text in it has a contrast of at least 4.5 on white (WCAG 2.2, 1.4.3)."""
-    shade = np.array(to_rgb(colour))
-    while True:
-        linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
-        if 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5:
-            return to_hex(shade)
-        shade *= 0.97
-
-
-def _apart(wanted: np.ndarray, heights: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Centres next to the ``wanted`` ones, in their order, at which labels of these heights do not overlap.
-
-    They stay between ``low`` and ``high`` where that is room enough. Of equal ones the first is on top.
-    """
-    order = np.lexsort((-np.arange(len(wanted)), wanted))
-    stack = np.cumsum(heights[order]) - heights[order] / 2  # the centres of a pile on 0
-    # a label may not sink into the pile below it: what it is above its place in the pile never falls
-    shift = isotonic_regression(wanted[order] - stack).x.clip(low, max(low, high - heights.sum()))
-    centres = np.empty(len(wanted))
-    centres[order] = stack + shift
-    return centres
-
-
-def _name_points(ax: Axes, labels: list[_Label], width: int = 26, side: int = 1) -> None:
-    """Write the labels beside their points, pushed apart, with a thin line from each point to its label.
-
-    width: characters in a line. side: 1 to the right of the points, -1 to the left. The places are found when the
-    figure is drawn, for limits and layout may change until then.
-    """
-    texts = [textwrap.fill(label.text, width) for label in labels]
-    heights = np.array([1.25 * SMALL * (1 + text.count("\n")) for text in texts])
-
-    def place(number: int):
-        def transform(_renderer):
-            scale = ax.figure.dpi / 72
-            points = ax.transData.transform([(label.x, label.y) for label in labels])
-            centres = _apart(points[:, 1], scale * heights, ax.bbox.y0, ax.bbox.y1)
-            return Affine2D().scale(scale).translate(points[number, 0], centres[number])
-
-        return transform
-
-    for number, (label, text) in enumerate(zip(labels, texts)):
-        colour = _ink(label.colour)
-        leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "ls": label.line, "shrinkA": 0, "shrinkB": 3}
-        ax.annotate(
-            text, (label.x, label.y), xytext=(14 * side, 0), textcoords=place(number), color=colour,
-            fontsize=SMALL, linespacing=1.1, ha="left" if side > 0 else "right", va="center", annotation_clip=False,
-            arrowprops=leader | {"relpos": ((1 - side) / 2, 0.5)},
-            path_effects=[withStroke(linewidth=2, foreground="white")],  # readable on a line
-        )  # fmt: skip
-
-
 def _rows(ax: Axes, names: list[str]) -> None:
     """Name the rows of the axes, the first on top."""
     ax.set_yticks(range(len(names)), [textwrap.fill(one, 26) for one in names[::-1]], fontsize=SMALL)
@@ -146,7 +79,7 @@ def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: 
     image.set_clim(brightest - 70, brightest)
     top, seconds = sample_rate / 2, len(samples) / sample_rate
     for row, span in enumerate(spans.itertuples()):
-        y, colour = top * (1.05 + 0.13 * row), _ink((BLUE, ORANGE)[row % 2])
+        y, colour = top * (1.05 + 0.13 * row), ink((BLUE, ORANGE)[row % 2])
         ax.plot([span.onset, span.offset], [y, y], lw=3, color=colour, clip_on=False, solid_capstyle="butt")
         late = span.onset > 0.7 * seconds  # the name would leave the axes
         x, side = (span.offset, "right") if late else (span.onset, "left")
@@ -161,7 +94,7 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
     ordered = scores.sort_values()
     ax.barh(ordered.index, ordered.values, color=BLUE, height=0.7)
     ax.axvline(ordered.mean(), color=ORANGE, ls="--", lw=1)
-    ax.text(ordered.mean(), 0.2, f" mean {ordered.mean():.2f}", color=_ink(ORANGE), va="bottom")
+    ax.text(ordered.mean(), 0.2, f" mean {ordered.mean():.2f}", color=ink(ORANGE), va="bottom")
     ax.set(xlabel=xlabel, xlim=(0, 1))
     ax.tick_params(axis="y", labelsize=8, length=0)
     return ax
@@ -175,8 +108,8 @@ def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -
         for _seed, rows in runs.groupby("seed", sort=False):
             ax.plot(rows["epoch"], rows[column], color=colour, ls=line, lw=1.5, marker=marker, ms=3)
         last = runs.loc[runs["epoch"].idxmax()]
-        labels.append(_Label(last["epoch"], last[column], name(variant), colour, line))
-    _name_points(ax, labels)
+        labels.append(Label(last["epoch"], last[column], name(variant), colour, line))
+    name_points(ax, labels)
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -196,7 +129,7 @@ def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
         free = max(np.quantile(other, min(1, height + 0.06)) for other in values.values())
         ax.plot([x, free], [100 * height] * 2, color=colour, lw=0.8, marker=marker, ms=5, markevery=[0])
         ax.annotate(
-            one, (free, 100 * height), (4, 0), textcoords="offset points", color=_ink(colour), va="center", fontsize=SMALL
+            one, (free, 100 * height), (4, 0), textcoords="offset points", color=ink(colour), va="center", fontsize=SMALL
         )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel="items (%)", ylim=(0, 100))
     return ax
@@ -210,11 +143,11 @@ def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str)
         ax.plot(rows["k"], 100 * rows["value"], color=colour, marker=marker, ls=line, ms=4)
         ax.fill_between(rows["k"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.15, lw=0)
         last = rows.loc[rows["k"].idxmax()]
-        labels.append(_Label(last["k"], 100 * last["value"], name(normaliser), colour, line))
+        labels.append(Label(last["k"], 100 * last["value"], name(normaliser), colour, line))
     chance = chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
     ax.plot(chance.index, 100 * chance.values, color="black", ls=":", lw=1)
-    labels.append(_Label(chance.index[-1], 100 * chance.iloc[-1], "chance", "black", ":"))
-    _name_points(ax, labels)
+    labels.append(Label(chance.index[-1], 100 * chance.iloc[-1], "chance", "black", ":"))
+    name_points(ax, labels)
     ax.set(xscale="log", xlabel="k", ylabel="hit@k (%)", ylim=(0, 100), title=title)
     ax.set_xticks(list(chance.index), [str(k) for k in chance.index])
     ax.minorticks_off()
@@ -264,8 +197,8 @@ def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
         colour, (marker, line) = COLOURS[normaliser], LOOKS[normaliser]
         ranks = np.arange(1, len(ordered) + 1)
         ax.plot(ranks, ordered, color=colour, ls=line, marker=marker, ms=5, markevery=[0])
-        labels.append(_Label(1, ordered[0], f"{name(normaliser)}: {max(values):.0f}", colour, line))
-    _name_points(ax, labels, side=-1)
+        labels.append(Label(1, ordered[0], f"{name(normaliser)}: {max(values):.0f}", colour, line))
+    name_points(ax, labels, side=-1)
     most = max(10, *(len(values) for values in counts.values()))
     ax.set(
         xscale="log",
@@ -329,12 +262,12 @@ def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) ->
         end = _dots(ax, part, y, colour, marker, kind)
         ax.plot([end.x, 100], [end.y, end.y], color=colour, lw=0.5, zorder=1)
         labels.append(end._replace(x=100))
-    _name_points(ax, labels, width=16)
+    name_points(ax, labels, width=16)
     _rows(ax, rows)
     ax.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
 
 
-def _dots(ax: Axes, part: pd.DataFrame, y, colour: str, marker: str, kind: str) -> _Label:
+def _dots(ax: Axes, part: pd.DataFrame, y, colour: str, marker: str, kind: str) -> Label:
     """Draw points with intervals (``value``, ``low``, ``high``, in percent) at heights y; the label of the topmost."""
     value, low, high = (100 * part[end].to_numpy(float) for end in ("value", "low", "high"))
     error = np.stack([value - low, high - value]).clip(0)
@@ -343,7 +276,7 @@ def _dots(ax: Axes, part: pd.DataFrame, y, colour: str, marker: str, kind: str) 
         value, y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind, clip_on=False
     )
     top = int(np.argmax(y))
-    return _Label(high[top], y[top], kind, colour)
+    return Label(high[top], y[top], kind, colour)
 
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
@@ -354,10 +287,10 @@ def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
     heights[:best] = np.linspace(0.3, -0.3, best) if best > 1 else 0.0
     ax.scatter(scores[best:], heights[best:], s=14, color=GREY, alpha=0.5, lw=0)
     ax.scatter(scores[:best], heights[:best], s=34, color=ORANGE, lw=0)
-    ranks = [_Label(scores[i], heights[i], str(i + 1), "black") for i in range(best)]
-    _name_points(ax, ranks[::2])
+    ranks = [Label(scores[i], heights[i], str(i + 1), "black") for i in range(best)]
+    name_points(ax, ranks[::2])
     if best > 1:  # ten of them would not stand below each other
-        _name_points(ax, ranks[1::2], side=-1)
+        name_points(ax, ranks[1::2], side=-1)
     ax.set(xlabel=xlabel, yticks=[], ylim=(-0.5, 0.5))
     ax.spines["left"].set_visible(False)
     return ax
@@ -374,7 +307,7 @@ def normalisers(table: pd.DataFrame, ax: Axes, chance: float) -> Axes:
         if len(rows):
             y = np.array([order.index(method) for method in rows["method"]]) + offset
             labels.append(_dots(ax, rows, y, colour, shape, mark))
-    _name_points(ax, labels)
+    name_points(ax, labels)
     ax.axvline(100 * chance, color="black", ls=":", lw=1)
     _rows(ax, [name(method) for method in order[::-1]])
     ax.set(xlabel="hit@1 (%)", ylim=(-0.6, len(order) - 0.4))
@@ -403,8 +336,8 @@ def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) ->
                 markevery=[0],
             )
         last = rows.loc[rows["audios"].idxmax()]
-        labels.append(_Label(last["audios"], 100 * last["value"], name(method), colour, line))
-    _name_points(ax, labels)
+        labels.append(Label(last["audios"], 100 * last["value"], name(method), colour, line))
+    name_points(ax, labels)
     ax.set(xscale="log", xlabel="audios in the bank", ylabel="hit@1 (%)", ylim=(0, None))
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
@@ -471,7 +404,7 @@ def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         found = table[table["what"] == f"a2t.{normaliser}.hit@1"].set_index(["captioner", "corpus"]).loc[rows]
         look = COLOURS[normaliser], LOOKS[normaliser][0]
         labels.append(_dots(ax, found, y + offset, *look, name(normaliser)))
-    _name_points(ax, labels)
+    name_points(ax, labels)
     _rows(ax, [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in rows])
     ax.set(xlabel="audio-to-text hit@1 (%)", ylim=(-0.6, len(rows) - 0.4))
     return ax

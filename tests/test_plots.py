@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from aacstudy import plots
+from aacstudy.labels import apart, ink
 
 
 @pytest.fixture
@@ -483,7 +484,7 @@ def test_labels_are_the_same_bytes_from_run_to_run():
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 20)), min_size=1, max_size=9))
 def test_labels_are_pushed_apart_in_their_order(labels):
     wanted, heights = np.array(labels).T
-    centres = plots._apart(wanted, heights, 0, 200)
+    centres = apart(wanted, heights, 0, 200)
     order = np.argsort(centres)
     assert (np.diff(wanted[order]) >= 0).all()
     gaps = np.diff(centres[order]) - (heights[order][1:] + heights[order][:-1]) / 2
@@ -493,14 +494,14 @@ def test_labels_are_pushed_apart_in_their_order(labels):
 
 def test_labels_with_room_stay_and_equal_ones_share_the_way():
     ten = np.full(3, 10.0)
-    assert plots._apart(np.array([50.0, 10.0, 90.0]), ten, 0, 100).tolist() == [50, 10, 90]
-    assert plots._apart(np.array([50.0, 50.0, 50.0]), ten, 0, 100).tolist() == [
+    assert apart(np.array([50.0, 10.0, 90.0]), ten, 0, 100).tolist() == [50, 10, 90]
+    assert apart(np.array([50.0, 50.0, 50.0]), ten, 0, 100).tolist() == [
         60,
         50,
         40,
     ]  # the first on top
-    assert plots._apart(np.array([2.0, 2.0, 90.0]), ten, 0, 100).tolist() == [15, 5, 90]
-    assert plots._apart(np.zeros(3), ten, 0, 20).tolist() == [25, 15, 5]  # no room: above the top
+    assert apart(np.array([2.0, 2.0, 90.0]), ten, 0, 100).tolist() == [15, 5, 90]
+    assert apart(np.zeros(3), ten, 0, 20).tolist() == [25, 15, 5]  # no room: above the top
 
 
 @pytest.mark.parametrize("colour", [*plots.PALETTE, "black"])
@@ -509,13 +510,13 @@ def test_labels_have_contrast_on_white(colour):
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(shade)]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    ink = plots._ink(colour)
-    assert 1.05 / (luminance(ink) + 0.05) >= 4.5
+    darkened = ink(colour)
+    assert 1.05 / (luminance(darkened) + 0.05) >= 4.5
     if 1.05 / (luminance(colour) + 0.05) >= 4.5:
-        assert to_rgb(ink) == pytest.approx(to_rgb(colour), abs=1 / 255)
+        assert to_rgb(darkened) == pytest.approx(to_rgb(colour), abs=1 / 255)
     else:  # darker, the hue stays
         share = (
-            np.array(to_rgb(ink))[np.array(to_rgb(colour)) > 0]
+            np.array(to_rgb(darkened))[np.array(to_rgb(colour)) > 0]
             / np.array(to_rgb(colour))[np.array(to_rgb(colour)) > 0]
         )
         assert share.max() < 1 and np.ptp(share) < 0.02
