@@ -1,7 +1,7 @@
 """Things that a stage makes once and keeps on disk, keyed by all that made them.
 
 A key covers the parameters that matter, the keys of the inputs, and the code of the stage: its own body and every
-module of this package that it imports, however deep (comments and docstrings left out); not the versions of
+module of this package that it imports, however deep (comments and docstrings of Python left out), the C beside one too; not the versions of
 libraries, which the lock fixes. So nothing stale is reused, and nothing whole is made twice. A folder appears under its name only when it is complete.
 """
 

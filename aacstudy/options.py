@@ -243,7 +243,7 @@ class ScoringOptions:
 
     split: str = "test"
     bands: int = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
-    dtype: str = "float32"  # bfloat16 is about twice as fast and ranks alike
+    dtype: str = "float32"  # bfloat16 ranks alike and is 1.4 to 1.6 times as fast, compiled 2.2 to 2.8
     memory: str = "2GB"  # what scoring may hold beside the model and the result; sets the size of its blocks
     label_smoothing: float = 0.0  # of the ranking loss; the paper ranks without
     matrix: str = ""  # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
