@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from aacstudy import __version__
-from aacstudy.provenance import cores
+from aacstudy import __version__, paths
+from aacstudy.report.provenance import cores
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -173,14 +173,14 @@ def _overrides(options) -> dict:
 
 
 def _study(options):
-    from aacstudy.study import Study
+    from aacstudy.study.parameters import Study
 
     return Study.load(options.study, _overrides(options))
 
 
 def _run(options) -> int:
-    from aacstudy import batch
-    from aacstudy.study import Study
+    from aacstudy.study import run
+    from aacstudy.study.parameters import Study
 
     started = time.time()
     study = _study(options)
@@ -189,12 +189,12 @@ def _run(options) -> int:
         raise ValueError(
             f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
         )
-    if left_out := batch.wanting_more_captions(study):
+    if left_out := run.wanting_more_captions(study):
         overrides["notebooks"] = [name for name in study.notebooks if name not in left_out]
-        print(f"left out, for want of {batch.FEW} captions: {', '.join(left_out)}")
+        print(f"left out, for want of {run.FEW} captions: {', '.join(left_out)}")
         study = Study.load(options.study, overrides)
-    status = batch.run(study, options.study, overrides, options.cores, options.profile)
-    index = batch.report_folder(study) / "index.html"
+    status = run.run(study, options.study, overrides, options.cores, options.profile)
+    index = paths.report(study.study) / "index.html"
     if status == 0:
         print(f"done in {time.time() - started:.0f} s: open {os.path.relpath(index)}")
     else:
@@ -206,33 +206,33 @@ def _run(options) -> int:
 
 
 def _make(options) -> None:
-    from aacstudy import batch
+    from aacstudy.study import run
 
-    print(batch.find(_study(options), options.artifact).make(options.cores))
+    print(run.find(_study(options), options.artifact).make(options.cores))
 
 
 def _plan(options) -> None:
-    from aacstudy import stages
+    from aacstudy.study.stages import plan
 
-    for artifact in stages.everything(_study(options)):
+    for artifact in plan.everything(_study(options)):
         state = f"{artifact.record()['seconds']:8.1f} s" if artifact.stamp.exists() else "   missing"
         print(f"{state}  {artifact.stage}/{artifact.name}")
 
 
 def _notebook(options) -> None:
-    from aacstudy import batch
+    from aacstudy.study import run
 
-    batch.run_notebook(_study(options), options.notebook)
+    run.run_notebook(_study(options), options.notebook)
 
 
 def _index(options) -> None:
-    from aacstudy import batch
+    from aacstudy.study import run
 
-    print(batch.build_index(_study(options)))
+    print(run.build_index(_study(options)))
 
 
 def _search(options) -> None:
-    from aacstudy import batch, search
+    from aacstudy.study import search
 
     if bool(options.query) == bool(options.audio):
         raise ValueError("give either a text or --audio FILE")
@@ -242,17 +242,17 @@ def _search(options) -> None:
     else:
         found = search.search(study, options.query, options.k, options.seed)
     print(search.text(found))
-    print(f"open {os.path.relpath(search.write_page(found, batch.report_folder(study)))}")
+    print(f"open {os.path.relpath(search.write_page(found, paths.report(study.study)))}")
 
 
 def _compare(options) -> None:
-    from aacstudy import compare
+    from aacstudy.study import compare
 
     print(f"open {os.path.relpath(compare.compare(options.studies))}")
 
 
 def _summary(options) -> None:
-    from aacstudy import summary
+    from aacstudy.study import summary
 
     runs = summary.read(options.studies)
     if options.into:
@@ -263,7 +263,7 @@ def _summary(options) -> None:
 
 
 def _retrieve(options) -> None:
-    from aacstudy import retrieve
+    from aacstudy.study import retrieve
 
     table, about = retrieve.of_files(
         options.matrix, options.owners, options.losses, options.tune, options.tune_owners
@@ -274,7 +274,7 @@ def _retrieve(options) -> None:
 
 
 def _bias(options) -> None:
-    from aacstudy import bias
+    from aacstudy.analysis import bias
     from aacstudy.options import StatisticsOptions
 
     training = bias.read_captions(options.training)
@@ -287,7 +287,7 @@ def _bias(options) -> None:
 
 def _write_csv(table, path: Path | None) -> None:
     if path is not None:
-        from aacstudy.page import write_whole
+        from aacstudy.paths import write_whole
 
         write_whole(path, table.to_csv(index=False).encode("utf-8"))
         print(f"written: {path}")
@@ -314,7 +314,7 @@ def _check_data(options) -> int:
 
 
 def _bat(options) -> None:
-    from aacstudy import bat
+    from aacstudy.study import bat
 
     if options.scored and not (options.captions or options.out):
         print(bat.report(bat.read_scored(options.scored, options.train)).to_string(index=False))
@@ -329,7 +329,7 @@ def _bat(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from aacstudy.captions_eval.tables import evaluate_files
+    from aacstudy.analysis.captions.tables import evaluate_files
 
     names = options.metrics.split(",") if options.metrics else None
     print(
@@ -346,13 +346,13 @@ def _evaluate(options) -> None:
 
 
 def _download(options) -> None:
-    from aacstudy.download import download
+    from aacstudy.study.download import download
 
     print(download(options.what, options.to))
 
 
 def _doctor(options) -> int:
-    from aacstudy.doctor import report
+    from aacstudy.study.doctor import report
 
     return report()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aacstudy.captions_eval import METRICS, assets, evaluate
+from aacstudy.analysis.captions import METRICS, assets, evaluate
 from aacstudy.corpus.soundscapes.grammar import PHRASES, caption
 from aacstudy.options import StatisticsOptions
 

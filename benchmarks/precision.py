@@ -6,16 +6,17 @@ Random weights say nothing about ranks, so this uses the demo study's captioners
 import numpy as np
 from scipy.stats import rankdata
 
-from aacstudy import findings, stages
-from aacstudy import frames as frame_files
+from aacstudy.analysis.retrieval import findings
+from aacstudy.analysis.statistics import paired_difference
 from aacstudy.corpus import Corpus
+from aacstudy.models import frames as frame_files
 from aacstudy.models.checkpoint import load_captioner
 from aacstudy.scoring.compiled import why_not
 from aacstudy.scoring.engine import Engine
 from aacstudy.scoring.search import search
 from aacstudy.scoring.store import Losses
-from aacstudy.statistics import paired_difference
-from aacstudy.study import Study
+from aacstudy.study.parameters import Study
+from aacstudy.study.stages import plan
 
 KS = (1, 5, 10)
 QUERIES = 100  # text queries of the search
@@ -72,8 +73,7 @@ def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
 
 def _captioner(study: Study, seed: int):
     corpus, frames, captioner = (
-        one.make()
-        for one in (stages.corpus(study), stages.frames(study), stages.captioner(study, "base", seed))
+        one.make() for one in (plan.corpus(study), plan.frames(study), plan.captioner(study, "base", seed))
     )
     network, vocabulary, _ = load_captioner(captioner / "captioner.safetensors")
     part, by_clip = (

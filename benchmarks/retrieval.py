@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aacstudy import grid
+from aacstudy.analysis.retrieval import grid
+from aacstudy.analysis.retrieval.methods import DIRECTIONS, Pool
 from aacstudy.options import StatisticsOptions
-from aacstudy.retrieval.methods import DIRECTIONS, Pool
 
 AUDIOS, EACH = 1045, 5
 BANK_AUDIOS, BANK_CAPTIONS, TUNE_AUDIOS = 300, 1000, 200

@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from aacstudy.corpus.text import pad
-from aacstudy.generation import beam_search, beam_search_reference
 from aacstudy.models.captioner import Captioner
-from aacstudy.models.encoder import TaggingEncoder
+from aacstudy.models.convnext import TaggingEncoder
+from aacstudy.models.decoding import beam_search, beam_search_reference
 from aacstudy.options import DecodingOptions, EncoderOptions, FrontendOptions, TrainingOptions
 from aacstudy.training.captioning import batch_loss
 from aacstudy.training.loop import adamw

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aacstudy import ablation
+from aacstudy.analysis import ablation
 from aacstudy.options import StatisticsOptions
 from aacstudy.scoring.store import Losses
 

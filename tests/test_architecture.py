@@ -8,9 +8,26 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "aacstudy"
-# What stands for a model or knows one.
-MODELS = ("models", "training", "scoring", "generation", "frames", "bank", "splits", "attribution", "device")
-PURE = ("retrieval", "perturb", "priors", "statistics")
+# Who may know whom: each room, and the rooms it may import. ``corpus.text`` stands for that module alone.
+ROOMS = {
+    "options": set(),
+    "paths": set(),
+    "corpus": {"options", "paths"},
+    "models": {"options", "corpus.text", "corpus.audio"},
+    "training": {"options", "corpus", "models", "analysis.tagging"},
+    "scoring": {"options", "corpus", "models"},
+    "analysis": {"options", "paths", "corpus", "scoring.store", "study.parameters", "report.provenance"},
+    "report": {"paths"},
+    "study": {"options", "paths", "corpus", "models", "training", "scoring", "analysis", "report"},
+    "__main__": {"options", "paths", "corpus", "analysis", "report", "study"},
+}
+PURE = (
+    "aacstudy.analysis.retrieval",
+    "aacstudy.analysis.statistics",
+    "aacstudy.corpus.perturb",
+    "aacstudy.corpus.ngram",
+)
+PLANNING = ("options", "paths", "study.parameters", "study.artifacts", "study.stages.plan")
 OUTSIDE = ("torch", "torchaudio", "torchvision", "timm")
 # Modules and calls by which a file is opened; pathlib alone would do, but a path that is never opened harms nobody.
 READERS = {"io", "os", "pathlib", "shutil", "tempfile", "subprocess", "urllib", "requests", "zarr", "soundfile", "safetensors"}  # fmt: skip
@@ -65,12 +82,6 @@ def part(name: str) -> str:
     return name.split(".")[1] if name.startswith("aacstudy.") else ""
 
 
-def of(*parts: str) -> list[str]:
-    found = [name for name in GRAPH if part(name) in parts]
-    assert {part(name) for name in found} == set(parts), f"modules are gone: {parts}"
-    return found
-
-
 def reached(name: str) -> dict[str, str]:
     """Everything that loading a module loads, each with the module that asks for it."""
     found, waiting = {}, [name]
@@ -100,18 +111,35 @@ def test_there_are_no_circles():
     assert len(GRAPH) > 50 and circle(GRAPH) == []
 
 
-def test_corpus_knows_nothing_but_itself_and_the_options():
-    for name in of("corpus"):
-        ours = {part(one.name) for one in GRAPH[name] if one.name.startswith("aacstudy")}
-        assert ours <= {"corpus", "options"}, f"{name} imports {ours}"
+def test_the_root_has_ten_entries():
+    found = {path.stem for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__")}
+    assert found == set(ROOMS) and len(ROOMS) <= 10
 
 
-@pytest.mark.parametrize("name", of(*PURE))
+def test_rooms_know_only_what_stands_below_them():
+    for name, found in GRAPH.items():
+        for one in (one.name for one in found if part(one.name) not in ("", part(name))):
+            allowed = ROOMS[part(name)]
+            near = ".".join(one.split(".")[1:3])
+            assert {part(one), near} & allowed, f"{name} imports {one}"
+
+
+def test_rooms_stand_on_at_most_seven_levels():
+    below = {room: {one for one in allowed if "." not in one} for room, allowed in ROOMS.items()}
+    sorter, levels = graphlib.TopologicalSorter(below), 0
+    sorter.prepare()
+    while ready := sorter.get_ready():
+        sorter.done(*ready)
+        levels += 1
+    assert levels <= 7
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPH if name.startswith(PURE)])
 def test_arithmetic_knows_no_model_and_opens_no_file(name):
     for one in GRAPH[name]:
         assert one.name.split(".")[0] not in READERS, f"{name} imports {one.name}"
     for loaded, by in (reached(name) | {one.name: name for one in GRAPH[name]}).items():
-        assert part(loaded) not in MODELS, f"{by}, which {name} loads, imports {loaded}"
+        assert part(loaded) not in ("models", "training"), f"{by}, which {name} loads, imports {loaded}"
         assert loaded.split(".")[0] not in OUTSIDE, f"{by}, which {name} loads, imports {loaded}"
     assert opened((PACKAGE.parent / name.replace(".", "/")).with_suffix(".py")) == []
 
@@ -124,31 +152,10 @@ def opened(path: Path) -> list[str]:
     return [name for name in names if name in OPENING]
 
 
-def test_models_know_no_corpus_but_its_text():
-    for name in of("models"):
-        for one in GRAPH[name]:
-            if one.name.startswith("aacstudy"):
-                allowed = part(one.name) in ("models", "options") or one.name == "aacstudy.corpus.text"
-                assert allowed, f"{name} imports {one.name}"
-
-
-def test_scoring_knows_no_training_and_no_study():
-    for name in of("scoring"):
-        ours = {part(one.name) for one in GRAPH[name] if one.name.startswith("aacstudy")}
-        assert ours <= {"scoring", "models", "corpus", "options"}, f"{name} imports {ours}"
-
-
-@pytest.mark.parametrize("name", ["options", "study", "artifacts", "stages"])
+@pytest.mark.parametrize("name", PLANNING)
 def test_planning_loads_no_torch(name):
     found = reached(f"aacstudy.{name}")
     assert not {one.split(".")[0] for one in found} & set(OUTSIDE), found
-
-
-def test_nothing_imports_the_command_line_and_pages_know_no_stage():
-    for name, found in GRAPH.items():
-        assert "aacstudy.__main__" not in {one.name for one in found}, name
-    for name in ("aacstudy.page", "aacstudy.plots"):
-        assert not {part(one) for one in reached(name)} & {"stages", "study", "artifacts", *MODELS}, name
 
 
 def test_the_reading_itself(tmp_path):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aacstudy import artifacts
-from aacstudy.artifacts import Artifact, code_digest, imported_modules, module_digest
+from aacstudy import paths
+from aacstudy.study import artifacts
+from aacstudy.study.artifacts import Artifact, code_digest, imported_modules, module_digest
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +57,13 @@ def builder(body: str, tmp_path: Path):
 
 def write_once(artifact, folder, cores):
     """Count in a file beside the artifacts how often this ran."""
-    with open(artifacts.folder() / "runs.txt", "a") as file:
+    with open(paths.artifacts() / "runs.txt", "a") as file:
         file.write(f"{artifact.label}\n")
     (folder / "text.txt").write_text(f"{artifact.parameters['n']} on {cores}")
 
 
 def runs() -> list[str]:
-    path = artifacts.folder() / "runs.txt"
+    path = paths.artifacts() / "runs.txt"
     return path.read_text().split() if path.exists() else []
 
 
@@ -286,9 +287,9 @@ def test_closure_is_inputs_first_each_once():
 def test_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("AACSTUDY_ARTIFACTS")
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
-    assert artifacts.folder() == tmp_path.resolve() / "artifacts"
+    assert paths.artifacts() == tmp_path.resolve() / "artifacts"
     monkeypatch.setenv("AACSTUDY_ARTIFACTS", os.path.relpath(tmp_path / "x"))
-    assert artifacts.folder() == tmp_path.resolve() / "x"
+    assert paths.artifacts() == tmp_path.resolve() / "x"
 
 
 # --- the real stages -----------------------------------------------------------------------------------
@@ -296,28 +297,28 @@ def test_folder(monkeypatch, tmp_path):
 
 def test_a_plan_is_quick():
     """Every Snakemake job plans the study anew; each module is parsed once for all artifacts."""
-    from aacstudy import stages
-    from aacstudy.study import Study
+    from aacstudy.study.parameters import Study
+    from aacstudy.study.stages import plan
 
     forget()
     started = time.process_time()
-    keys = [artifact.key for artifact in stages.everything(Study.load("demo"))]
+    keys = [artifact.key for artifact in plan.everything(Study.load("demo"))]
     assert len(set(keys)) > 20
     assert time.process_time() - started < 5  # 0.3 measured; 12 when each artifact parsed its modules again
 
 
 def test_real_keys_follow_the_parameters_that_matter():
-    from aacstudy import stages
-    from aacstudy.study import Study
+    from aacstudy.study.parameters import Study
+    from aacstudy.study.stages import plan
 
     study = Study.load("smoke")
 
     def stale(**overrides) -> set[str]:
         other = Study.load("smoke", overrides)
-        before, after = (list(stages.everything(one)) for one in (study, other))
+        before, after = (list(plan.everything(one)) for one in (study, other))
         return {a.stage for a, b in zip(before, after, strict=True) if a.key != b.key}
 
-    every = {a.stage for a in stages.everything(study)}
+    every = {a.stage for a in plan.everything(study)}
     assert every == {
         "corpus",
         "encoder",

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from aacstudy import frames as frame_files
-from aacstudy import stages
-from aacstudy.artifacts import Artifact
-from aacstudy.batch import config
 from aacstudy.corpus import NO_EVENTS, Corpus
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions
 from aacstudy.scoring.store import Losses
+from aacstudy.study.artifacts import Artifact
+from aacstudy.study.run import config
+from aacstudy.study.stages import plan
 
 BANDS, CLIPS = 100, 100
 
@@ -54,7 +54,7 @@ def _build_logged(artifact, folder, cores):
     with open(os.environ["BAND_LOG"], "a") as log:
         log.write(json.dumps({"band": artifact.parameters["band"], "what": "start"}) + "\n")
     time.sleep(0.02)  # so that some kills fall between the start of a band and its end
-    stages._build_band(artifact, folder, cores)
+    plan._build_band(artifact, folder, cores)
 
 
 def matrix() -> Artifact:
@@ -72,7 +72,7 @@ def matrix() -> Artifact:
         )
         for i in range(BANDS)
     ]
-    return Artifact("losses", "m", {"split": "test"}, (corpus, *bands), stages._build_losses)
+    return Artifact("losses", "m", {"split": "test"}, (corpus, *bands), plan._build_losses)
 
 
 def _starts(log) -> int:

@@ -7,17 +7,19 @@ import pandas as pd
 import pytest
 import torch
 
-from aacstudy import bank, frames, pools
-from aacstudy.attribution import token_losses
 from aacstudy.corpus import NO_EVENTS, Corpus
+from aacstudy.corpus.ngram import NGram
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner, save_encoder
-from aacstudy.models.encoder import build_encoder
+from aacstudy.models.convnext import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, RetrievalOptions
-from aacstudy.priors import NGram
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import Losses
+from aacstudy.study import pools
+from aacstudy.study.attribution import token_losses
+from aacstudy.study.stages import bank
 
 CPU = torch.device("cpu")
 WIDTH = 6

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy import bat
 from aacstudy.__main__ import main
+from aacstudy.study import bat
 
 CAPTIONS = "file_name,caption_1,caption_2\na.wav,A dog barks before rain falls.,A dog barks\nb.wav,A cat meows as rain falls,\n"
 TRAINING = (

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy import bias
+from aacstudy.analysis import bias
+from aacstudy.analysis.retrieval.methods import Pool
+from aacstudy.analysis.statistics import Interval
 from aacstudy.options import StatisticsOptions
-from aacstudy.retrieval.methods import Pool
-from aacstudy.statistics import Interval
 
 FEW = StatisticsOptions(resamples=300, seed=1)
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_compare import lay_down
-from test_report import build_report
+from test_render import build_report
 
-from aacstudy import compare, document
-from aacstudy.players import player
-from aacstudy.tables import table_html
+from aacstudy.report import document
+from aacstudy.report.players import player
+from aacstudy.report.tables import table_html
+from aacstudy.study import compare
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_metrics import make_models
 
-from aacstudy import captions_eval
 from aacstudy.__main__ import main
-from aacstudy.captions_eval import (
+from aacstudy.analysis import captions
+from aacstudy.analysis.captions import (
     METRICS,
     assets,
     compare,
@@ -28,14 +28,14 @@ from aacstudy.captions_eval import (
     summary,
     tables,
 )
-from aacstudy.captions_eval import metrics as calls
-from aacstudy.captions_eval.meteor import Meteor
-from aacstudy.captions_eval.tokens import tokenised
+from aacstudy.analysis.captions import metrics as calls
+from aacstudy.analysis.captions.meteor import Meteor
+from aacstudy.analysis.captions.tokens import tokenised
+from aacstudy.analysis.statistics import bootstrap_of_sums, bootstrap_over_seeds
 from aacstudy.corpus import NO_EVENTS
 from aacstudy.corpus.soundscapes import grammar
 from aacstudy.corpus.text import tokenise
 from aacstudy.options import StatisticsOptions
-from aacstudy.statistics import bootstrap_of_sums, bootstrap_over_seeds
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"
 OFFLINE = [
@@ -156,8 +156,8 @@ def test_systems_do_not_touch_each_other():
     both = compare(
         {"a": [CANDIDATES], "b": [other]}, REFERENCES, metrics=OFFLINE, tokenizer="ours", statistics=FEW
     )
-    for name, captions in (("a", CANDIDATES), ("b", other)):
-        alone = plain(captions, REFERENCES)
+    for name, texts in (("a", CANDIDATES), ("b", other)):
+        alone = plain(texts, REFERENCES)
         pd.testing.assert_frame_equal(both[name].each[0], alone.each[0])
         assert both[name].intervals == alone.intervals
 
@@ -367,11 +367,9 @@ def test_published_scores_are_reproduced(shared_meteor, monkeypatch):
     }
     candidates, many = table["cands"].tolist(), [ast.literal_eval(text) for text in table["mrefs"]]
     # They were scored as they stand; SPICE, SBERT and the fluency detector cannot run here and are theirs.
-    monkeypatch.setattr(
-        captions_eval, "tokenised", lambda texts, *_: ({text: text for text in texts}, "none")
-    )
+    monkeypatch.setattr(captions, "tokenised", lambda texts, *_: ({text: text for text in texts}, "none"))
     everything = assets.Assets(*[Path("x")] * 8)
-    monkeypatch.setattr(captions_eval.files, "find", lambda _: everything)
+    monkeypatch.setattr(captions.files, "find", lambda _: everything)
     theirs = {name: table[f"{prefix}.{name}"].to_numpy() for name in ("spice", "sbert_sim", "fer")}
     # Their clips are ours in their order, but equal pairs are scored once: by clip and caption.
     monkeypatch.setattr(calls, "_spice", lambda *_: theirs["spice"])
@@ -637,9 +635,9 @@ def test_floors_without_a_training_split_never_use_the_clip_itself():
     frames = {f"test/{i}": np.random.default_rng(i).normal(size=(4, 8)) for i in range(20)}
     found, source = floors.make(corpus({"test": 20}), "test", frames)
     assert source == "the split's other clips"
-    for name, captions in found.items():
-        assert all(not text.startswith(f"test/{i} ") for i, text in enumerate(captions)), name
-        assert len(captions) == 20
+    for name, texts in found.items():
+        assert all(not text.startswith(f"test/{i} ") for i, text in enumerate(texts)), name
+        assert len(texts) == 20
 
 
 def test_published_numbers_bear_their_marks():

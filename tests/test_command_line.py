@@ -14,10 +14,12 @@ import pytest
 import soundfile
 from miniatures import make_audiocaps, make_clotho
 
-from aacstudy import batch, stages
+from aacstudy import paths
 from aacstudy.__main__ import main
 from aacstudy.corpus import Corpus
-from aacstudy.study import Study
+from aacstudy.study import run
+from aacstudy.study.parameters import Study
+from aacstudy.study.stages import plan
 
 PROJECT = Path(__file__).resolve().parents[1]
 COMMANDS = ("run", "make", "plan", "notebook", "index", "check-data")
@@ -34,7 +36,7 @@ def kept_apart(tmp_path, monkeypatch):
     def started(*arguments, **_):
         raise AssertionError(f"started {arguments}")
 
-    monkeypatch.setattr(batch.subprocess, "run", started)
+    monkeypatch.setattr(run.subprocess, "run", started)
 
 
 @pytest.fixture
@@ -301,38 +303,38 @@ def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):
 def test_a_configuration_comes_back_from_the_shell(overrides):
     """``--config`` of Snakemake and the shell arguments of each job choose the same study."""
     config = {"study": "smoke"} | ({"overrides": json.dumps(overrides)} if overrides else {})
-    study = batch.configured(config)
+    study = run.configured(config)
     assert study == Study.load("smoke", overrides)
-    name, *rest = shlex.split(batch.arguments(config))
+    name, *rest = shlex.split(run.arguments(config))
     assert name == "smoke"
     assert (json.loads(rest[1]) if rest else {}) == overrides and rest[:1] in ([], ["--overrides"])
 
 
 def test_find():
     study = Study.load("smoke")
-    encoder = stages.encoder(study)
-    assert batch.find(study, "encoder/convnext").key == encoder.key
-    assert batch.find(study, f"encoder/{encoder.name}").key == encoder.key
+    encoder = plan.encoder(study)
+    assert run.find(study, "encoder/convnext").key == encoder.key
+    assert run.find(study, f"encoder/{encoder.name}").key == encoder.key
     with pytest.raises(KeyError, match="encoder/convnext-"):
-        batch.find(study, "convnext")
+        run.find(study, "convnext")
 
 
 def test_report_folder(tmp_path, monkeypatch):
     study = Study.load("smoke")
-    assert batch.report_folder(study) == tmp_path.resolve() / "reports" / "smoke"
+    assert paths.report(study.study) == tmp_path.resolve() / "reports" / "smoke"
     monkeypatch.delenv("AACSTUDY_REPORTS")
-    assert batch.report_folder(study) == PROJECT / "reports" / "smoke"
+    assert paths.report(study.study) == PROJECT / "reports" / "smoke"
 
 
 def test_titles_are_questions():
     for name in Study.load("demo").notebooks:
-        assert batch.title(name).endswith("?"), name
+        assert run.title(name).endswith("?"), name
 
 
 def test_keys_of_pages():
     """A page is stale when its notebook's parameters or inputs are others; one page's input is not another's."""
     study, other = Study.load("smoke"), Study.load("smoke", {"decoding": {"beam": 1}})
-    key = batch.notebook_key(study, "04_captioning")
-    assert key == batch.notebook_key(Study.load("smoke"), "04_captioning")
-    assert key != batch.notebook_key(other, "04_captioning") != batch.notebook_key(study, "05_retrieval")
-    assert batch.index_key(study) == batch.index_key(Study.load("smoke")) != batch.index_key(other)
+    key = run.notebook_key(study, "04_captioning")
+    assert key == run.notebook_key(Study.load("smoke"), "04_captioning")
+    assert key != run.notebook_key(other, "04_captioning") != run.notebook_key(study, "05_retrieval")
+    assert run.index_key(study) == run.index_key(Study.load("smoke")) != run.index_key(other)

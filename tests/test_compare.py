@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from aacstudy import compare
+from aacstudy import paths
 from aacstudy.__main__ import main
-from aacstudy.batch import report_folder
-from aacstudy.study import Study, StudyError
+from aacstudy.study import compare
+from aacstudy.study.parameters import Study, StudyError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_compared(root, capsys):
 
 
 def test_a_name_never_leads_out_of_the_reports(root):
-    assert report_folder(Study(study="a/b")) == root / "reports" / "a" / "b"
+    assert paths.report("a/b") == root / "reports" / "a" / "b"
     for name in ("../up", "..", "", "/etc"):
         with pytest.raises(ValueError, match="outside of"):
-            report_folder(Study(study=name))
+            paths.report(name)

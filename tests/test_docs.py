@@ -62,7 +62,7 @@ def apply(diff: str, package: Path) -> None:
 
 @pytest.mark.slow
 def test_the_tour_runs_on_the_smoke_study(smoke, tmp_path):
-    from aacstudy.execution import execute
+    from aacstudy.report.execute import execute
 
     notebook = smoke.folder / "notebooks" / "00_start_here.ipynb"
     execute(notebook, tmp_path / "tour.ipynb", {}, tmp_path, smoke.environment)
@@ -86,7 +86,7 @@ def test_the_tour_has_ten_cells():
 
 
 def test_every_notebook_has_the_same_parameters():
-    from aacstudy.execution import parameter_defaults
+    from aacstudy.report.execute import parameter_defaults
 
     paths = sorted((PROJECT / "notebooks").glob("*.ipynb"))
     names = {path.stem: parameter_defaults(path) for path in paths}
@@ -169,8 +169,8 @@ def test_the_changes_to_the_package_can_be_made(tmp_path):
     package = tmp_path / "aacstudy"
     shutil.copytree(PROJECT / "aacstudy", package, ignore=shutil.ignore_patterns("__pycache__"))
     for section, function, module in (
-        ("A normaliser", "local_centre", "retrieval/normalise.py"),
-        ("A perturbation", "voices", "perturb/items.py"),
+        ("A normaliser", "local_centre", "analysis/retrieval/normalise.py"),
+        ("A perturbation", "voices", "corpus/perturb/items.py"),
     ):
         tree = ast.parse(source(section, function))
         text = "\n".join(
@@ -183,9 +183,9 @@ def test_the_changes_to_the_package_can_be_made(tmp_path):
     rows = [row[:2] for row in VOICES] * 2
     code = f"""
 import pandas as pd
-from aacstudy.perturb.controls import majority
-from aacstudy.perturb.items import TESTS, perturbations
-from aacstudy.retrieval.methods import METHODS
+from aacstudy.corpus.perturb.controls import majority
+from aacstudy.corpus.perturb.items import TESTS, perturbations
+from aacstudy.analysis.retrieval.methods import METHODS
 captions = pd.DataFrame({rows!r}, columns=["clip", "text"])
 items, _ = perturbations(captions)
 voices = items[items["test"] == "voices"]
@@ -218,8 +218,8 @@ def test_the_picture_says_what_it_shows_and_asks_no_host():
 
 
 def test_the_picture_shows_every_stage():
-    from aacstudy import stages
+    from aacstudy.study.stages import plan
 
     text = (PROJECT / "docs" / "architecture.svg").read_text(encoding="utf-8")
     shown = set(re.findall(r'class="name"[^>]*>(\w+)<', text))
-    assert {"corpus", "encoder", "frames", *stages.PER_CAPTIONER, "notebooks"} <= shown
+    assert {"corpus", "encoder", "frames", *plan.PER_CAPTIONER, "notebooks"} <= shown

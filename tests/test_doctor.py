@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from aacstudy import doctor
 from aacstudy.__main__ import main
-from aacstudy.captions_eval import assets
+from aacstudy.analysis.captions import assets
+from aacstudy.study import doctor
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_data_sets_of_the_studies(empty, monkeypatch):
             raise ValueError("no such key")
         return SimpleNamespace(corpus=pages[name])
 
-    monkeypatch.setattr(doctor.study, "available", lambda: [*pages, "bad"])
-    monkeypatch.setattr(doctor.study.Study, "load", load)
+    monkeypatch.setattr(doctor.parameters, "available", lambda: [*pages, "bad"])
+    monkeypatch.setattr(doctor.parameters.Study, "load", load)
     (empty / "AACSTUDY_DATA" / "CLOTHO_v2.1").mkdir()
     states = found(doctor._corpora())
     data = (empty / "AACSTUDY_DATA").resolve()

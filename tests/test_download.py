@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from aacstudy import download as sets
-from aacstudy import fetch as fetching
 from aacstudy.__main__ import main
-from aacstudy.captions_eval import assets
-from aacstudy.download import download, find_weights
-from aacstudy.fetch import DownloadError, Remote, fetch, unpack
+from aacstudy.analysis.captions import assets
+from aacstudy.study import download as sets
+from aacstudy.study import fetch as fetching
+from aacstudy.study.download import download, find_weights
+from aacstudy.study.fetch import DownloadError, Remote, fetch, unpack
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from aacstudy.models.encoder import EncoderOptions, TaggingEncoder
+from aacstudy.models.convnext import EncoderOptions, TaggingEncoder
 from aacstudy.models.frontend import FrontendOptions
 
 DEMO_FRONTEND = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy import findings
+from aacstudy.analysis.retrieval import findings
+from aacstudy.analysis.retrieval.normalise import NORMALISERS
+from aacstudy.analysis.statistics import Interval, variance_shares
 from aacstudy.options import StatisticsOptions
-from aacstudy.retrieval.normalise import NORMALISERS
 from aacstudy.scoring.store import Losses
-from aacstudy.statistics import Interval, variance_shares
 
 FEW = StatisticsOptions(resamples=200, seed=1)
 

@@ -12,11 +12,12 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aacstudy import batch, stages
 from aacstudy.corpus import NO_EVENTS, Corpus, CorpusError
 from aacstudy.corpus.describe import by_split, frequent_captions
 from aacstudy.corpus.folder import build, check, fingerprint
-from aacstudy.study import Study
+from aacstudy.study import run
+from aacstudy.study.parameters import Study
+from aacstudy.study.stages import plan
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real-clips"
 HEADER = "file_name,caption_1,caption_2"
@@ -430,7 +431,7 @@ def test_a_page_means_the_same_from_every_working_folder(tmp_path, monkeypatch):
     found = []
     for place in (tmp_path, tmp_path / "notebooks", tmp_path / "elsewhere"):
         monkeypatch.chdir(place)
-        found.append(stages.corpus(Study.load("mine")))
+        found.append(plan.corpus(Study.load("mine")))
     assert {one.parameters["root"] for one in found} == {str(tmp_path / "mine")}
     assert len({one.key for one in found}) == 1
 
@@ -442,8 +443,8 @@ def test_a_few_captions_are_no_regression(tmp_path, monkeypatch):
     (tmp_path / "studies" / "mine.yml").write_text("study: mine\ncorpus: {name: folder, root: mine}\n")
     table = "file_name," + ",".join(f"caption_{i}" for i in range(1, 11)) + "\na.wav"
     corpus(tmp_path / "mine", table + ",A dog barks." * 9 + ",\n", "a.wav")
-    assert batch.wanting_more_captions(Study.load("mine")) == ["06_bias"]
+    assert run.wanting_more_captions(Study.load("mine")) == ["06_bias"]
     corpus(tmp_path / "mine", table + ",A dog barks." * 10 + "\n")
     fingerprint.cache_clear()
-    assert batch.wanting_more_captions(Study.load("mine")) == []
-    assert batch.wanting_more_captions(Study.load("mine", {"notebooks": ["05_retrieval"]})) == []
+    assert run.wanting_more_captions(Study.load("mine")) == []
+    assert run.wanting_more_captions(Study.load("mine", {"notebooks": ["05_retrieval"]})) == []

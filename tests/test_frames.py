@@ -12,10 +12,10 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from aacstudy import frames
 from aacstudy.corpus.audio import AudioError, read
+from aacstudy.models import frames
 from aacstudy.models.checkpoint import load_encoder, save_encoder
-from aacstudy.models.encoder import TaggingEncoder
+from aacstudy.models.convnext import TaggingEncoder
 from aacstudy.options import EncoderOptions, FrontendOptions
 
 FRONTEND = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=32, f_min=50.0, f_max=7800.0)
@@ -186,7 +186,7 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from aacstudy import frames
+from aacstudy.models import frames
 from aacstudy.models.checkpoint import load_encoder
 folder = Path(sys.argv[1])
 read = frames.read
@@ -273,7 +273,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from aacstudy import frames
+from aacstudy.models import frames
 
 def anonymous():  # MB that no file backs
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1000

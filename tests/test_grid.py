@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy import grid
+from aacstudy.analysis.retrieval import grid, methods, metrics
+from aacstudy.analysis.retrieval.methods import METHODS, ONLINE, TRANSDUCTIVE, Pool
+from aacstudy.analysis.statistics import paired_difference
 from aacstudy.options import StatisticsOptions
-from aacstudy.retrieval import methods, metrics
-from aacstudy.retrieval.methods import METHODS, ONLINE, TRANSDUCTIVE, Pool
-from aacstudy.statistics import paired_difference
 
 FEW = StatisticsOptions(resamples=200, seed=1)
 BY_NAME = {one.name: one for one in METHODS}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from aacstudy.retrieval.hubness import hubness, occurrences, robin_hood, skewness
-from aacstudy.retrieval.normalise import min_max
+from aacstudy.analysis.retrieval.hubness import hubness, occurrences, robin_hood, skewness
+from aacstudy.analysis.retrieval.normalise import min_max
 
 
 def test_by_hand():

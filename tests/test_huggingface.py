@@ -69,7 +69,7 @@ def test_whisper_on_features_equals_its_own_loss(whisper):
 
 def test_the_matrix_goes_through_the_study(bart):
     """Retrieval and bias take the adapter's matrix as they take ours."""
-    from aacstudy import findings
+    from aacstudy.analysis.retrieval import findings
     from aacstudy.options import StatisticsOptions
     from aacstudy.scoring.store import Losses
 

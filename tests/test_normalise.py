@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from aacstudy.retrieval import normalise
-from aacstudy.retrieval.compete import (
+from aacstudy.analysis.retrieval import normalise
+from aacstudy.analysis.retrieval.compete import (
     csls,
     double_centre,
     dual_softmax,
@@ -17,8 +17,8 @@ from aacstudy.retrieval.compete import (
     qb_norm,
     sinkhorn,
 )
-from aacstudy.retrieval.metrics import audio_to_text, text_to_audio
-from aacstudy.retrieval.normalise import (
+from aacstudy.analysis.retrieval.metrics import audio_to_text, text_to_audio
+from aacstudy.analysis.retrieval.normalise import (
     NORMALISERS,
     centre,
     divide_range,

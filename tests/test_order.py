@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aacstudy import order
+from aacstudy.analysis import order
+from aacstudy.analysis.statistics import Interval
 from aacstudy.options import StatisticsOptions
-from aacstudy.statistics import Interval
 
 FEW = StatisticsOptions(resamples=200, seed=1)
 CELLS = ("aa", "ab", "ba", "bb")

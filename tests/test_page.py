@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from aacstudy import page as page_module
-from aacstudy.markup import markdown_to_html, tex_to_mathml
-from aacstudy.page import REPORT_FOLDER, Page
-from aacstudy.players import log_mel
+from aacstudy.report import page as page_module
+from aacstudy.report.markup import markdown_to_html, tex_to_mathml
+from aacstudy.report.page import REPORT_FOLDER, Page
+from aacstudy.report.players import log_mel
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aacstudy.corpus.perturb.controls import majority, trigram_losses
+from aacstudy.corpus.perturb.items import TESTS, other_clips, perturbations, scene_pairs
+from aacstudy.corpus.perturb.swaps import CONNECTIVES, REASONS, STRICT, clause_swap
+from aacstudy.corpus.perturb.words import replaced, shuffled
 from aacstudy.corpus.soundscapes.scenes import plan, plan_pair, write_captions
 from aacstudy.options import CorpusOptions
-from aacstudy.perturb.controls import majority, trigram_losses
-from aacstudy.perturb.items import TESTS, other_clips, perturbations, scene_pairs
-from aacstudy.perturb.swaps import CONNECTIVES, REASONS, STRICT, clause_swap
-from aacstudy.perturb.words import replaced, shuffled
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"
 

@@ -15,7 +15,6 @@ from published_tensors import (
 )
 from safetensors.torch import save_file
 
-from aacstudy import stages
 from aacstudy.models.checkpoint import load_encoder, save_encoder
 from aacstudy.models.published.encoders import (
     class_names,
@@ -26,7 +25,8 @@ from aacstudy.models.published.encoders import (
 )
 from aacstudy.models.published.files import read_tensors
 from aacstudy.options import EncoderOptions, FrontendOptions
-from aacstudy.study import Study
+from aacstudy.study.parameters import Study
+from aacstudy.study.stages import plan
 
 CNN14 = {"kind": "cnn14", "dims": (64, 128, 256, 512, 1024, 2048)}
 NUMPY = {"test_mAP": np.float64(0.465), "AP": np.arange(3, dtype=np.float32), "iteration": np.int64(70000)}
@@ -243,10 +243,10 @@ def test_a_study_on_published_weights_trains_no_encoder(folder, tmp_path, monkey
         "index,mid,display_name\n" + "".join(f"{i},/m/{i},Sound {i}\n" for i in range(527))
     )
     asked = {"encoder": asdict(EncoderOptions(weights=str(weights))), "frontend": asdict(FrontendOptions())}
-    artifact = stages.encoder(Study.load("demo", asked))
+    artifact = plan.encoder(Study.load("demo", asked))
     assert artifact.stage == "encoder" and artifact.inputs == ()
     encoder, classes = load_encoder(artifact.make() / "encoder.safetensors")
     assert encoder.frame_dim == 768 and classes[526] == "Sound 526"
     asked["encoder"]["weights"] = str(tmp_path / "none.pth")
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
-        stages.encoder(Study.load("demo", asked))
+        plan.encoder(Study.load("demo", asked))

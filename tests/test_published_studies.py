@@ -11,7 +11,7 @@ from published_tensors import convnext_tensors
 from tiny_metrics import make_models
 
 from aacstudy.corpus.clotho import check
-from aacstudy.study import Study
+from aacstudy.study.parameters import Study
 
 WEIGHTS = "convnext_tiny_465mAP_BL_AC_70kit"
 SIZES = {

@@ -14,8 +14,8 @@ import yaml
 from test_setup import ROOT, make
 
 from aacstudy.__main__ import _parser
-from aacstudy.download import sets
-from aacstudy.study import available
+from aacstudy.study.download import sets
+from aacstudy.study.parameters import available
 
 FOLDERS = ("studies", "notebooks", "aacstudy", "workflow", "docs", "tests", "benchmarks")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

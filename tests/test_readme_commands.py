@@ -35,12 +35,12 @@ from test_published_captioners import baseline_tokenizer, conette_tensors
 from test_readme import FENCE, PYTHON, commands
 from test_setup import make
 
-from aacstudy import download as sets
-from aacstudy import stages
 from aacstudy.__main__ import main
-from aacstudy.captions_eval import assets
-from aacstudy.fetch import Remote, fetch
-from aacstudy.study import NOTEBOOKS, Study
+from aacstudy.analysis.captions import assets
+from aacstudy.study import download as sets
+from aacstudy.study.fetch import Remote, fetch
+from aacstudy.study.parameters import NOTEBOOKS, Study
+from aacstudy.study.stages import plan
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SAID = dict.fromkeys(re.sub(r"\s+#.*", "", command) for command in commands(README))  # each once, in order
@@ -360,7 +360,7 @@ def test_a_page_of_published_weights(command, apart, capsys):
         made
     )
     study = Study.load(name, {"corpus": {"root": str(data)}})
-    assert stages.captioner(study, "base", 1234).parameters["file"] == str(place[name])
+    assert plan.captioner(study, "base", 1234).parameters["file"] == str(place[name])
 
 
 # --- files of one's own --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pandas.testing import assert_frame_equal
 
-from aacstudy.retrieval.metrics import (
+from aacstudy.analysis.retrieval.metrics import (
     audio_to_text,
     chance,
     evaluate,
@@ -19,7 +19,7 @@ from aacstudy.retrieval.metrics import (
     summary,
     text_to_audio,
 )
-from aacstudy.retrieval.normalise import min_max, z_score
+from aacstudy.analysis.retrieval.normalise import min_max, z_score
 
 KS = (1, 2, 3, 5)
 HIGHER_IS_BETTER = ["hit@1", "hit@5", "recall@1", "recall@5", "map@10", "mrr"]

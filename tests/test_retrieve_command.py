@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from aacstudy.__main__ import main
-from aacstudy.retrieval import metrics
-from aacstudy.scoring import matrix_files
+from aacstudy.analysis.retrieval import metrics
 from aacstudy.scoring.store import Losses
+from aacstudy.study import matrix_files
 
 AUDIOS, EACH = 8, 2
 

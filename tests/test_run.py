@@ -6,9 +6,9 @@ import re
 import nbformat
 import pytest
 
-from aacstudy.batch import config
-from aacstudy.scorecard import rows
-from aacstudy.study import DEFAULT_NOTEBOOKS as NOTEBOOKS
+from aacstudy.analysis.scorecard import rows
+from aacstudy.study.parameters import DEFAULT_NOTEBOOKS as NOTEBOOKS
+from aacstudy.study.run import config
 
 WANTED = [
     "tagging.map", "t2a.hit@1", "a2t.raw.hit@1", "a2t.min_max.hit@1", "a2t.z.hit@1", "variance.caption", "bat.accuracy",
@@ -93,8 +93,8 @@ def _changed(path, old, new):
     ("file", "old", "new", "again"),
     [
         ("notebooks/02_encoder.ipynb", "Which sounds are hard?", "Which are hard?", ["index", "notebook 02_encoder", "notebook 09_scorecard"]),
-        ("aacstudy/retrieval/hubness.py", '"""', '"""Edited. ', []),  # a docstring
-        ("aacstudy/retrieval/hubness.py", "import numpy as np", "import numpy as np\nUNUSED = 1", ["index", "notebook 06_bias", "notebook 09_scorecard"]),
+        ("aacstudy/analysis/retrieval/hubness.py", '"""', '"""Edited. ', []),  # a docstring
+        ("aacstudy/analysis/retrieval/hubness.py", "import numpy as np", "import numpy as np\nUNUSED = 1", ["index", "notebook 06_bias", "notebook 09_scorecard"]),
         ("studies/smoke.yml", "resamples: 200", "resamples: 201", ["index", *[f"notebook {name}" for name in NOTEBOOKS]]),
     ],
 )  # fmt: skip

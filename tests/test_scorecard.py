@@ -2,9 +2,9 @@
 
 import pytest
 
-from aacstudy import scorecard
-from aacstudy.scorecard import CANNOT_TELL, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, exceeds, rows
-from aacstudy.statistics import Interval
+from aacstudy.analysis import scorecard
+from aacstudy.analysis.scorecard import CANNOT_TELL, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, exceeds, rows
+from aacstudy.analysis.statistics import Interval
 
 
 def given(key, value, low, high, n=200):

@@ -10,15 +10,19 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from aacstudy import batch, frames, plots, search, stages
+from aacstudy import paths
 from aacstudy.__main__ import main
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner, save_captioner, save_encoder
-from aacstudy.models.encoder import build_encoder
+from aacstudy.models.convnext import build_encoder
+from aacstudy.report import figures
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.study import Study
+from aacstudy.study import search
+from aacstudy.study.parameters import Study
+from aacstudy.study.stages import plan
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -43,14 +47,14 @@ def study(tmp_path_factory, recordings) -> Study:
     smoke, made = Study.load("smoke"), Study.load("mine", {"corpus": {"root": str(recordings)}})
     torch.manual_seed(0)
     encoder = build_encoder(smoke.frontend, smoke.encoder, 2)
-    put(stages.encoder(smoke), lambda path: save_encoder(path / "encoder.safetensors", encoder, ("a", "b")))
+    put(plan.encoder(smoke), lambda path: save_encoder(path / "encoder.safetensors", encoder, ("a", "b")))
     words = Vocabulary.fit(["a tone number 0 1 2 3 4 5 loud high sound dog barks"])
     for seed in smoke.seeds:
         captioner = Captioner(smoke.encoder.dims[-1], len(words), smoke.decoder)
         for weight in captioner.parameters():
             weight.data *= 2
         put(
-            stages.captioner(smoke, "base", seed),
+            plan.captioner(smoke, "base", seed),
             lambda path, made=captioner: save_captioner(path / "captioner.safetensors", made, words, {}),
         )
     yield made
@@ -59,9 +63,9 @@ def study(tmp_path_factory, recordings) -> Study:
 
 def reference(study: Study, text: str, seed: int = 1) -> np.ndarray:
     """Losses [clips] of a text, pair by pair."""
-    captioner, words, _ = load_captioner(stages.captioner(study, "base", seed).path / "captioner.safetensors")
-    part = Corpus.load(stages.corpus(study).make()).split("test")
-    by_clip = frames.load(stages.frames(study).make() / "frames.safetensors")
+    captioner, words, _ = load_captioner(plan.captioner(study, "base", seed).path / "captioner.safetensors")
+    part = Corpus.load(plan.corpus(study).make()).split("test")
+    by_clip = frames.load(plan.frames(study).make() / "frames.safetensors")
     return nll_reference(captioner, [by_clip[clip] for clip in part.clips["clip"]], [words.encode(text)])[
         :, 0
     ].numpy()
@@ -74,7 +78,7 @@ def test_text_ranks_clips_as_the_reference_does(study, capsys):
     table = found.table
     assert list(table["rank"]) == [1, 2, 3, 4] and len(found.scores) == 6
     best = np.argsort(nll)[:4]
-    clips = Corpus.load(stages.corpus(study).path).split("test").clips["clip"]
+    clips = Corpus.load(plan.corpus(study).path).split("test").clips["clip"]
     assert list(table["clip"]) == list(clips[best])
     np.testing.assert_allclose(table["score"], -nll[best] / 4, atol=1e-4)  # three words and the end
     z = (nll.mean() - nll) / nll.std()
@@ -126,7 +130,7 @@ def test_sound_ranks_captions_raw_and_debiased(study, recordings):
     from aacstudy.scoring.store import Losses
 
     found = search.describe(study, recordings / "three.ogg", k=2)
-    losses = Losses.read(stages.losses(study, "base", 1).make() / "losses.zarr")
+    losses = Losses.read(plan.losses(study, "base", 1).make() / "losses.zarr")
     (row,) = [i for i, audio in enumerate(losses.audios) if "three" in audio]
     score = dict(zip(losses.captions, -losses.mean[row]))
     z = dict(zip(losses.captions, (losses.mean.mean(axis=0) - losses.mean[row]) / losses.mean.std(axis=0)))
@@ -146,7 +150,7 @@ def test_bad_sound_is_named(study, tmp_path):
 
 
 def test_page_is_whole_and_safe(study, recordings):
-    folder = batch.report_folder(study)
+    folder = paths.report(study.study)
     found = search.search(study, "a <b>loud</b> tone", k=3)
     page = search.write_page(found, folder)
     text = page.read_text()
@@ -174,7 +178,7 @@ def test_command(study, recordings, capsys):
 
 
 def test_figure_shows_every_clip_and_numbers_the_best():
-    ax = plots.standing(np.linspace(-1, -5, 30), 3, plt.figure().gca(), "score (nats)")
+    ax = figures.standing(np.linspace(-1, -5, 30), 3, plt.figure().gca(), "score (nats)")
     rest, best = (points.get_offsets() for points in ax.collections)
     assert len(rest) == 27 and list(best[:, 0]) == list(np.linspace(-1, -5, 30)[:3])
     assert (

@@ -5,16 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
-from aacstudy import frames, splits
 from aacstudy.corpus import NO_EVENTS, Corpus
+from aacstudy.corpus.perturb.controls import majority, trigram_losses
+from aacstudy.corpus.perturb.items import other_clips, perturbations
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
-from aacstudy.perturb.controls import majority, trigram_losses
-from aacstudy.perturb.items import other_clips, perturbations
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import join
+from aacstudy.study.stages import splits
 
 CPU = torch.device("cpu")
 EVENTS = ("dog", "car", "bell", "rain", "door", "bird")
@@ -138,7 +139,7 @@ def test_padding_in_a_batch_changes_no_caption(place):
     together = splits.caption_split(*arguments(place), "test", options, CPU)
     alone = splits.caption_split(*arguments(place), "validation", options, CPU)
     assert set(alone["clip"]) == {"validation/0"}
-    from aacstudy.generation import beam_search, forbidden_repeats
+    from aacstudy.models.decoding import beam_search, forbidden_repeats
 
     part, clips, network, vocabulary = loaded(place)
     forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aacstudy.statistics import (
+from aacstudy.analysis.statistics import (
     Interval,
     bootstrap_over_seeds,
     bootstrap_table,

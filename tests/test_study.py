@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aacstudy import study as module
+from aacstudy import paths
 from aacstudy.options import DecoderOptions, TrainingOptions
-from aacstudy.study import Study, StudyError, available, root
+from aacstudy.study.parameters import Study, StudyError, available
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(path.relative_to(PROJECT / "studies")) for path in (PROJECT / "studies").rglob("*.yml"))
@@ -45,8 +45,8 @@ def injected(page: str) -> dict:
     return CELL | yaml.safe_load((PROJECT / "studies" / page).read_text(encoding="utf-8"))
 
 
-def error_of(function, *arguments) -> str:
-    with pytest.raises(StudyError) as caught:
+def error_of(function, *arguments, kind: type[ValueError] = StudyError) -> str:
+    with pytest.raises(kind) as caught:
         function(*arguments)
     return str(caught.value)
 
@@ -199,14 +199,14 @@ def test_cycles_are_named(project):
 
 def test_root(tmp_path, monkeypatch):
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path / "x" / ".."))
-    assert root() == tmp_path.resolve()
+    assert paths.root() == tmp_path.resolve()
     monkeypatch.delenv("AACSTUDY_ROOT")
     monkeypatch.chdir(PROJECT / "notebooks")
-    assert root() == PROJECT
+    assert paths.root() == PROJECT
     monkeypatch.chdir(tmp_path)  # nowhere near: the folder that the package stands in
-    assert root() == PROJECT
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "aacstudy" / "study.py"))
-    assert "AACSTUDY_ROOT" in error_of(root)
+    assert paths.root() == PROJECT
+    monkeypatch.setattr(paths, "__file__", str(tmp_path / "site-packages" / "aacstudy" / "paths.py"))
+    assert "AACSTUDY_ROOT" in error_of(paths.root, kind=ValueError)
 
 
 # --- notebooks -----------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from test_compare import measured
 
-from aacstudy import provenance, records, summary
 from aacstudy.__main__ import main
-from aacstudy.markup import markdown_to_html
-from aacstudy.study import Study, StudyError
+from aacstudy.report import provenance, records
+from aacstudy.report.markup import markdown_to_html
+from aacstudy.study import summary
+from aacstudy.study.parameters import Study, StudyError
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = "extends: demo\nseeds: [1, 2]\nnotebooks: [05_retrieval, 09_scorecard]\nablations: {pages: [cnn14, smoothed]}\n"
@@ -223,7 +224,7 @@ def test_all_files_are_written_or_none(root, capsys, text, message):
 
 
 def test_it_is_quick_to_load():
-    code = "import sys, aacstudy.summary; sys.exit(bool({'torch', 'pandas', 'IPython'} & set(sys.modules)))"
+    code = "import sys, aacstudy.study.summary; sys.exit(bool({'torch', 'pandas', 'IPython'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
 
 

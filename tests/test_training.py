@@ -13,13 +13,14 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from aacstudy import device, frames
-from aacstudy.captions_eval import assets
+from aacstudy.analysis.captions import assets
+from aacstudy.analysis.tagging import average_precision, mean_average_precision
 from aacstudy.corpus import NO_EVENTS, Corpus
 from aacstudy.corpus.text import BOS, EOS, PAD, Vocabulary
+from aacstudy.models import device, frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner, load_encoder
-from aacstudy.models.encoder import TaggingEncoder
+from aacstudy.models.convnext import TaggingEncoder
 from aacstudy.options import (
     DecoderOptions,
     EncoderOptions,
@@ -31,7 +32,6 @@ from aacstudy.options import (
 from aacstudy.scoring.reference import nll_reference, token_counts
 from aacstudy.training import augment, captioning, selection, tagging
 from aacstudy.training.loop import adamw, run_epochs
-from aacstudy.training.metrics import average_precision, mean_average_precision
 from aacstudy.training.subset import training_part
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from aacstudy.captions_eval import assets
+from aacstudy.analysis.captions import assets
 from aacstudy.corpus.text import tokenise
 
 

@@ -97,7 +97,7 @@ def load_encoder(path: str | Path) -> tuple[Tagger, tuple[str, ...]]:
 
     Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global random state is kept.
     """
-    from aacstudy.models.encoder import build_encoder  # here, as timm takes seconds to import
+    from aacstudy.models.convnext import build_encoder  # here, as timm takes seconds to import
 
     tensors, metadata = load(path)
     _check_metadata(path, metadata, "TaggingEncoder", {"frontend": dict, "options": dict, "classes": list})

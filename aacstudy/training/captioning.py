@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from aacstudy import frames as frame_files
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.text import PAD, Vocabulary, pad, tokenise
-from aacstudy.generation import forbidden_repeats, greedy
+from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner, token_nll
 from aacstudy.models.checkpoint import save_captioner
+from aacstudy.models.decoding import forbidden_repeats, greedy
 from aacstudy.options import DecoderOptions, DecodingOptions, TrainingOptions
 from aacstudy.training import augment
 from aacstudy.training.loop import adamw, run_epochs

@@ -29,7 +29,7 @@ def scorer(metric: str, device: torch.device) -> Score:
 
 def _fense(device: torch.device) -> Score:
     # by name, so that the key of a trained captioner does not cover it: where files lie changes no number
-    found = import_module("aacstudy.captions_eval.assets").find()
+    found = import_module("aacstudy.analysis.captions.assets").find()
     if lacking := found.missing("fense"):
         raise FileNotFoundError(
             f"training.select is fense, which {lacking} (on a machine with internet access), or select by cider_d or "

@@ -1,0 +1,213 @@
+"""From losses of true and false captions to accuracies, their controls, scores of pairs and verdicts; arithmetic only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from aacstudy.analysis.retrieval.findings import keyed
+from aacstudy.analysis.statistics import Difference, Interval, bootstrap_over_seeds, holm, paired_difference
+from aacstudy.corpus.perturb.items import ORDER, TESTS
+from aacstudy.corpus.perturb.swaps import STRICT
+from aacstudy.options import StatisticsOptions
+
+# What is measured of an item, by the columns that hold its losses; the first is the test, the others hear nothing of
+# the order: other clips' audio, the mean frame, the own frames in drawn orders, a trigram model.
+SOURCES = {
+    "accuracy": "own",
+    "blind": "other",
+    "null audio": "null",
+    "shuffled frames": "shuffled",
+    "trigram": "ngram",
+}
+# Scores of a pair, and what two captions and two clips give that are told apart by chance (arXiv 2204.03162).
+CHANCE = {"text": 1 / 4, "audio": 1 / 4, "group": 1 / 6, "matching": 1 / 2}
+
+
+def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray:
+    """Items [seeds, items]: 1 where the column ``text`` is less than the column ``swap``, ½ where both are the same."""
+    pairs = [(table[text].to_numpy(), table[swap].to_numpy()) for table in tables]
+    return np.stack([(a < b) + 0.5 * (a == b) for a, b in pairs])
+
+
+def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarray:
+    """As ``accuracy`` after a prior's loss is subtracted from each side [seeds, items]: log p(c|a) − log p(c).
+
+    prior: ``other`` (the mean log-probability on other clips' audio), ``shuffled``, or ``ngram``.
+    """
+    result = []
+    for table in tables:
+        own, blind = (table[f"{kind}_text"] - table[f"{kind}_swap"] for kind in ("own", prior))
+        gain = (own - blind).to_numpy()
+        result.append((gain < 0) + 0.5 * (gain == 0))
+    return np.stack(result)
+
+
+def right(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Share right of every item [seeds, items] by what is measured: the accuracy, each control, the corrected scores.
+
+    What the tables have no columns for is left out, such as a trigram of training captions that nobody has.
+    """
+    has = tables[0].columns
+    sources = {what: source for what, source in SOURCES.items() if f"{source}_text" in has}
+    found = {what: accuracy(tables, f"{source}_text", f"{source}_swap") for what, source in sources.items()}
+    if "majority" in has:
+        found["majority"] = np.stack([table["majority"].to_numpy(dtype=float) for table in tables])
+    priors = {"corrected": "other", "corrected by trigram": "ngram"}
+    return found | {what: corrected(tables, one) for what, one in priors.items() if f"{one}_text" in has}
+
+
+def rows(items: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """Masks [items] of all rows of a report: (test, part), part being ``all``, ``strict``, a connective or a form of it.
+
+    ``strict`` are the clause exchanges around before and after alone. A connective that stands in one place only is
+    one row.
+    """
+    found = {}
+    for test in items["test"].unique():
+        of_test = (items["test"] == test).to_numpy()
+        found[test, "all"] = of_test
+        if test == ORDER:
+            found[test, "strict"] = of_test & items["connective"].isin(STRICT).to_numpy()
+        if test not in (ORDER, "before_after", "then_as", "as_then"):
+            continue
+        fronted = items["form"].astype(str).str.startswith("fronted")
+        labels = items["connective"].where(~fronted, items["connective"] + ", fronted")
+        for label in labels[of_test].value_counts().index:
+            found[test, label] = of_test & (labels == label).to_numpy()
+    return {row: mask for row, mask in found.items() if mask.any()}
+
+
+def measured(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
+    """Every row with its accuracy and all controls: ``test``, ``part``, ``what``, ``items``, ``value`` … ``unit``."""
+    by_what, clips = right(tables), tables[0]["clip"].to_numpy()
+    found = []
+    for (test, part), mask in rows(tables[0]).items():
+        for what, values in by_what.items():
+            one = over_seeds(values[:, mask], clips[mask], options)
+            found.append({"test": test, "part": part, "what": what, "items": int(mask.sum())} | one._asdict())
+    return pd.DataFrame(found)
+
+
+def written(found: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
+    """What was ``measured`` with a column for each ``what``, as percent with interval: ``86.8 [83.4, 90.0]``."""
+    cells = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in found.itertuples()]
+    wide = found.assign(cell=cells).pivot_table(
+        index=list(index), columns="what", values="cell", aggfunc="first", sort=False
+    )
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def against(
+    tables: Sequence[pd.DataFrame], control: str, mask: np.ndarray, options: StatisticsOptions
+) -> Difference:
+    """Paired difference of the accuracy and a control on the items of a mask; the unit is the clip."""
+    by_what, clips = right(tables), tables[0]["clip"].to_numpy()[mask]
+    values = (by_what[what][:, mask] for what in ("accuracy", control))
+    return paired_difference(*values, clips, options.resamples, options.seed, options.confidence)
+
+
+def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
+    """Interval of the mean of values [seeds, n], clustered by [n], with a study's statistics options."""
+    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
+
+
+def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
+    """Whether a captioner hears order: from its accuracy and its paired differences to two controls.
+
+    ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to its own frames in
+    drawn orders too where it is given: a captioner that hears what sounds, but not when, passes the blind control alone.
+    ``does not hear order``: one of the differences is not above 0 and at most 10 points can hide in it. Otherwise
+    ``cannot tell``.
+    """
+    differences = [one for one in (over_blind, over_shuffled) if one is not None]
+    if found.low > 0.5 and all(one.low > 0 for one in differences):
+        return "hears order"
+    if any(one.low <= 0 and one.high < 0.1 for one in differences):
+        return "does not hear order"
+    return "cannot tell"
+
+
+def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
+    """For every test: accuracy, paired differences to two controls, Holm's p over the tests, and what is heard.
+
+    ``over blind`` is the difference to other clips' audio: is the change heard? ``over shuffled`` to the own frames in
+    drawn orders: is it heard in their order? p and verdict are of ``over blind``, by the rule of ``order_verdict``.
+    """
+    found = []
+    for (test, part), mask in rows(tables[0]).items():
+        if part != "all":
+            continue
+        clips = tables[0]["clip"].to_numpy()[mask]
+        value = over_seeds(right(tables)["accuracy"][:, mask], clips, options)
+        blind, shuffled = (against(tables, what, mask, options) for what in ("blind", "shuffled frames"))
+        heard = {"hears order": "heard", "does not hear order": "not heard"}
+        verdict = order_verdict(value, blind.interval)
+        row = {"test": TESTS[test], "items": int(mask.sum()), "accuracy": value.value}
+        for name, one in (("over blind", blind), ("over shuffled", shuffled)):
+            row |= {
+                name: one.interval.value,
+                f"{name}, low": one.interval.low,
+                f"{name}, high": one.interval.high,
+            }
+        found.append(row | {"p": blind.p_value, "heard": heard.get(verdict, verdict)})
+    table = pd.DataFrame(found)
+    return table.assign(p=holm(table["p"]))
+
+
+def results(
+    tables: Sequence[pd.DataFrame], variant: str, seeds: Sequence[int], options: StatisticsOptions
+) -> dict[str, float]:
+    """Flat results of one captioner: ``bat.…`` of the study's own, ``bat.<variant>.…``, ``perturbed.<variant>.<test>.…``."""
+    by_what, clips = right(tables), tables[0]["clip"].to_numpy()
+    bat = "bat" if variant == "base" else f"bat.{variant}"
+    flat: dict[str, float] = {}
+    for (test, part), mask in rows(tables[0]).items():
+        if part not in ("all", "strict"):
+            continue
+        prefix = f"perturbed.{variant}.{test}" if test != ORDER else bat if part == "all" else f"{bat}.strict"
+        for what, values in by_what.items():
+            key = f"{prefix}.{what.replace(' by ', ' ').replace(' ', '_')}"
+            found = over_seeds(values[:, mask], clips[mask], options)
+            flat |= keyed(key, found, values[:, mask].mean(axis=1), seeds)
+        for control in ("blind", "shuffled frames"):
+            one = against(tables, control, mask, options).interval
+            flat |= keyed(f"{prefix}.over_{control.replace(' ', '_')}", one)
+    return flat
+
+
+def pair_scores(table: pd.DataFrame, source: str = "own") -> pd.DataFrame:
+    """Text, audio, group and matching score (1 or 0) of pairs of captions and clips; a tie fails.
+
+    Columns ``<source>_aa`` (loss of caption a on clip a), ``_ab`` (caption a on clip b), ``_ba``, ``_bb``. Text: each clip
+    prefers its caption. Audio: each caption prefers its clip. Group: both. Matching: the two right combinations together
+    cost less than the two wrong ones, however cheap a caption or a clip is by itself. What hears nothing gives a caption
+    the same loss on both clips, so that all four are 0. Source: Winoground, arXiv 2204.03162, section 3.2; matching is ours.
+    """
+    aa, ab, ba, bb = (table[f"{source}_{cell}"] for cell in ("aa", "ab", "ba", "bb"))
+    text, audio = (aa < ba) & (bb < ab), (aa < ab) & (bb < ba)
+    scores = {"text": text, "audio": audio, "group": text & audio, "matching": aa + bb < ab + ba}
+    return pd.DataFrame(scores).astype(float)
+
+
+def pairs(tables: Sequence[pd.DataFrame], source: str, options: StatisticsOptions) -> pd.DataFrame:
+    """Scores of all pairs with intervals: ``comparison``, ``part`` (``all`` or a connective), ``what``, ``value`` …
+
+    The unit is the pair of sounds, whose captions are dependent.
+    """
+    scores = [pair_scores(table, source) for table in tables]
+    first, found = tables[0], []
+    for comparison in first["comparison"].unique():
+        chosen = (first["comparison"] == comparison).to_numpy()
+        parts = {"all": chosen} | {
+            name: chosen & (first["connective"] == name).to_numpy()
+            for name in first.loc[chosen, "connective"].unique()
+        }
+        for part, mask in parts.items():
+            for what in CHANCE:
+                values = np.stack([one[what].to_numpy()[mask] for one in scores])
+                one = over_seeds(values, first["pair"].to_numpy()[mask], options)._asdict()
+                unit = one["unit"].replace("audios", "pairs")
+                row = {"comparison": comparison, "part": part, "what": what, "items": int(mask.sum())}
+                found.append(row | one | {"unit": unit})
+    return pd.DataFrame(found)

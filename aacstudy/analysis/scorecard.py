@@ -1,0 +1,282 @@
+"""The scorecard: each claim of the paper and each question it leaves, with a verdict that follows from measured intervals.
+
+Rules, not opinions: a verdict is a function of a study's results (``results.json``), so other numbers give another one.
+A claim is tested in kind on whatever corpus the study has, and in number on the corpus of the paper alone.
+Claims and numbers: arXiv 2308.15090, [P] the paper itself, [sum] a summary of it; [S] its sibling arXiv 2309.00454.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aacstudy.analysis import bias
+from aacstudy.analysis.order import order_verdict
+from aacstudy.analysis.statistics import Interval
+
+REPRODUCED, NOT_REPRODUCED, CANNOT_TELL = "reproduced", "not reproduced", "cannot tell"
+NOT_TESTED = "not tested here: needs "
+YES, NO, IN_PART = "yes", "no", "in part"  # of questions
+ABLATIONS = "make ablations"
+TEN_POINTS = 0.1  # what may hide in an interval of an accuracy and still be called nothing
+TWO_POINTS = 0.02  # the same for a difference of hit rates
+
+Results = Mapping[str, float]
+Judged = tuple[str, int, str]  # what was measured, in words; its n; the verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim or question; ``judge`` gives None where the results it needs are missing."""
+
+    id: str
+    text: str
+    published: str  # with its mark, or empty
+    evidence: str  # the notebook that shows it
+    needs: str
+    judge: Callable[[Results, str], Judged | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the scorecard."""
+
+    id: str
+    claim: str
+    published: str
+    measured: str
+    n: int
+    verdict: str
+    evidence: str
+
+    @property
+    def kind(self) -> str:
+        """The verdict without its reason: ``reproduced``, ``cannot tell``, ``not tested here`` …"""
+        return self.verdict.partition(": ")[0]
+
+    def shown(self) -> dict:
+        """As ``Page.scorecard`` takes it."""
+        page = f"{self.evidence}.html" if self.evidence else ""
+        about = {"id": self.id, "claim": self.claim, "published": self.published, "measured": self.measured}
+        return about | {"interval": "", "n": self.n or None, "verdict": self.verdict, "evidence": page}
+
+
+def rows(results: Results, corpus: str, notebooks: tuple[str, ...]) -> list[Row]:
+    """Every claim judged by a study's results on a corpus (``corpus.name``); evidence only where that notebook is run."""
+    found = []
+    for claim in CLAIMS:
+        judged = claim.judge(results, corpus)
+        measured, n, verdict = judged or ("", 0, NOT_TESTED + claim.needs)
+        evidence = claim.evidence if judged and claim.evidence in notebooks else ""
+        found.append(Row(claim.id, claim.text, claim.published, measured, n, verdict, evidence))
+    return found
+
+
+def interval(results: Results, key: str) -> Interval | None:
+    """A result with its interval; None where the study has none."""
+    if any(name not in results for name in (key, f"{key}.low", f"{key}.high", f"{key}.n")):
+        return None
+    return Interval(
+        results[key], results[f"{key}.low"], results[f"{key}.high"], int(results[f"{key}.n"]), "audios"
+    )
+
+
+def exceeds(found: Interval, bar: float, negligible: float = 0.0) -> str:
+    """Whether a number lies above a bar: reproduced where its whole interval does.
+
+    Not reproduced where nothing worth mentioning can hide in the interval: its upper end is at most ``negligible``
+    above the bar. Otherwise the data cannot tell, nor can an interval without width.
+    """
+    if found.low == found.high:  # nothing varied in the sample: such an interval knows nothing
+        return CANNOT_TELL
+    if found.low > bar:
+        return REPRODUCED
+    return NOT_REPRODUCED if found.high <= bar + negligible else CANNOT_TELL
+
+
+def _percent(found: Interval, points: bool = False) -> str:
+    sign = "+" if points else ""
+    value, low, high = (f"{100 * number:{sign}.1f}" for number in found[:3])
+    return f"{value} {'points' if points else '%'} [{low}, {high}]"
+
+
+def _above(key: str, bar: str | float, name: str, negligible: float = 0.0, points: bool = False):
+    """A judge: a result against a bar, which is a number or the key of another result."""
+
+    def judge(results: Results, corpus: str) -> Judged | None:
+        found = interval(results, key)
+        if found is None or (isinstance(bar, str) and bar not in results):
+            return None
+        level = results[bar] if isinstance(bar, str) else bar
+        against = "" if points else f", chance {100 * level:.1f} %" if isinstance(bar, str) else ""
+        return f"{name} {_percent(found, points)}{against}", found.n, exceeds(found, level, negligible)
+
+    return judge
+
+
+def _published(key: str, numbers: Mapping[str, float], name: str):
+    """A judge: the published number of a corpus against the interval measured on that corpus."""
+
+    def judge(results: Results, corpus: str) -> Judged | None:
+        found = interval(results, key)
+        if found is None or corpus not in numbers:
+            return None
+        number = numbers[corpus]
+        verdict = REPRODUCED if found.low <= number <= found.high else NOT_REPRODUCED
+        if verdict == REPRODUCED and found.high - found.low > 0.2 * number:
+            verdict = CANNOT_TELL  # so wide an interval would hold many numbers
+        return f"{name} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]", found.n, verdict
+
+    return judge
+
+
+def _captions(results: Results, corpus: str) -> Judged | None:
+    own, floor = (interval(results, key) for key in ("captioning.cider_d", "chance.captioning.cider_d"))
+    if own is None or floor is None:
+        return None
+    verdict = (
+        REPRODUCED if own.low > floor.high else NOT_REPRODUCED if own.high <= floor.high else CANNOT_TELL
+    )
+    measured = (
+        f"CIDEr-D {own.value:.3f} [{own.low:.3f}, {own.high:.3f}], floor {floor.value:.3f} "
+        f"[{floor.low:.3f}, {floor.high:.3f}]"
+    )
+    return measured, own.n, verdict
+
+
+def _needs_scaling(results: Results, corpus: str) -> Judged | None:
+    gain = interval(results, "a2t.min_max_minus_raw.hit@1")
+    change = results.get("t2a.rank_change.min_max")
+    if gain is None or change is None:
+        return None
+    verdict = exceeds(gain, 0.0, TWO_POINTS) if change == 0 else NOT_REPRODUCED
+    measured = f"min-max − raw {_percent(gain, points=True)} audio-to-text; largest rank change text-to-audio {change:g}"
+    return measured, gain.n, verdict
+
+
+def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
+    """The encoder that tags better must be the one whose captioner captions and retrieves better."""
+    own, other = interval(results, "tagging.map"), interval(results, "ablation.cnn14.tagging.map")
+    changes = [
+        interval(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
+    ]
+    if own is None or other is None or None in changes:
+        return None
+    retrieval, captions = changes
+    measured = (
+        f"mAP ConvNeXt {_percent(own)}, CNN14 {_percent(other)}; CNN14 − ConvNeXt: hit@1 "
+        f"{_percent(retrieval, points=True)}, CIDEr-D {captions.value:+.3f} [{captions.low:+.3f}, {captions.high:+.3f}]"
+    )
+    tags = -1 if other.high < own.low else 1 if other.low > own.high else 0
+    signs = [
+        _sign(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
+    ]
+    if not tags or 0 in signs:
+        return measured, retrieval.n, CANNOT_TELL
+    return measured, retrieval.n, REPRODUCED if signs == [tags, tags] else NOT_REPRODUCED
+
+
+def _sign(results: Results, key: str) -> int:
+    """1 or −1 where a difference is above or below 0 by its interval and in every single seed, else 0.
+
+    Few seeds tell little of how trainings vary: an interval alone is too sure of a change that does nothing.
+    """
+    found = interval(results, key)
+    each = [value for name, value in results.items() if name.startswith(f"{key}.seed_")]
+    if found.low > 0 and all(value > 0 for value in each):
+        return 1
+    return -1 if found.high < 0 and all(value < 0 for value in each) else 0
+
+
+def _hears(prefix: str):
+    """A judge: whether a captioner hears order, by the rule of chapter 7."""
+
+    def judge(results: Results, corpus: str) -> Judged | None:
+        names = ("accuracy", "over_blind", "over_shuffled_frames")
+        found, over, shuffled = (interval(results, f"{prefix}.{name}") for name in names)
+        if found is None or over is None or shuffled is None:
+            return None
+        measured = (
+            f"accuracy {_percent(found)}, over blind {_percent(over, points=True)}, "
+            f"over its frames in drawn orders {_percent(shuffled, points=True)}"
+        )
+        heard = order_verdict(found, over, shuffled)
+        answer = {"hears order": YES, "does not hear order": NO}.get(heard)
+        return measured, found.n, f"{answer}: it {heard}" if answer else CANNOT_TELL
+
+    return judge
+
+
+def _why(results: Results, corpus: str) -> Judged | None:
+    """What min-max estimates, by the rule of chapter 6."""
+    location, scale = (interval(results, f"bias.min-max.{part}_adds") for part in ("location", "scale"))
+    if location is None or scale is None:
+        return None
+    found = bias.verdict(location, scale)
+    measured = f"location adds {_percent(location, points=True)} to scale alone, scale {_percent(scale, points=True)} to location alone"
+    words = {"both": "its location and its scale", "location": "its location", "scale": "its scale"}
+    return measured, location.n, f"{YES}: by {words[found]}" if found in words else CANNOT_TELL
+
+
+def _tells_related(results: Results, corpus: str) -> Judged | None:
+    found = interval(results, "perturbed.base.related.accuracy")
+    blind = interval(results, "perturbed.base.related.over_blind")
+    if found is None or blind is None:
+        return None
+    verdict = {REPRODUCED: YES, NOT_REPRODUCED: NO}.get(exceeds(blind, 0.0, TWO_POINTS), CANNOT_TELL)
+    return f"accuracy {_percent(found)}, over blind {_percent(blind, points=True)}", found.n, verdict
+
+
+def _frozen(results: Results, corpus: str) -> Judged | None:
+    change = interval(results, "ablation.finetuned.t2a.hit@1.minus_base")
+    if change is None:
+        return None
+    sign = _sign(results, "ablation.finetuned.t2a.hit@1.minus_base")
+    verdict = {1: f"{NO}: fine-tuned is better", -1: f"{YES}: fine-tuned is worse"}.get(sign, CANNOT_TELL)
+    return f"fine-tuned − frozen, text-to-audio hit@1 {_percent(change, points=True)}", change.n, verdict
+
+
+def _elsewhere(results: Results, corpus: str) -> Judged | None:
+    """The bias pattern on a corpus that the captioner was not trained on: captions decide, and scaling helps."""
+    caption, gain = (
+        interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain")
+    )
+    if caption is None or gain is None:
+        return None
+    both = [exceeds(caption, 0.5), exceeds(gain, 0.0, TWO_POINTS)]
+    words = {(REPRODUCED, REPRODUCED): YES, (NOT_REPRODUCED, NOT_REPRODUCED): NO}
+    measured = (
+        f"share of variance between captions {_percent(caption)}, min-max − raw {_percent(gain, points=True)}"
+    )
+    return measured, gain.n, words.get(tuple(both), CANNOT_TELL if CANNOT_TELL in both else IN_PART)
+
+
+CLAIMS = (
+    Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than a caption of anything else.",
+          "", "04_captioning", "chapter 4", _captions),
+    Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]", "04_captioning",
+          "Clotho or AudioCaps, and what aacstudy download metrics brings",
+          _published("captioning.spider_fl", {"clotho": 0.298, "audiocaps": 0.472}, "SPIDEr-FL")),
+    Claim("C2", "The encoder tags well.", "mAP 0.462 on AudioSet [P]", "02_encoder", "an encoder trained here",
+          _above("tagging.map", "chance.tagging.map", "mAP")),
+    Claim("C3", "The captioner's cross-entropy finds audio for a text query, without fine-tuning.", "", "05_retrieval",
+          "chapter 5", _above("t2a.hit@1", "chance.t2a.hit@1", "hit@1")),
+    Claim("C3", "… with R@1 0.382 on AudioCaps.", "0.382 [P]", "05_retrieval", "AudioCaps",
+          _published("t2a.hit@1", {"audiocaps": 0.382}, "hit@1")),
+    Claim("C4", "Audio-to-text needs per-caption min-max scaling of the losses; text-to-audio does not.", "claimed [P]",
+          "05_retrieval", "chapter 5", _needs_scaling),
+    Claim("C5", "The cause: some captions' losses are almost always lower than the others', for all audio files.",
+          "claimed [P]", "06_bias", "chapter 6",
+          _above("variance.caption", 0.5, "share of the losses' variance between captions")),
+    Claim("C6", "The captioner prefers the true order in the Before-After Test.", "76.8 % [sum]", "07_before_after",
+          "chapter 7", _above("bat.accuracy", 0.5, "accuracy", TEN_POINTS)),
+    Claim("C7", "A stronger tagging encoder gives better captions and retrieval.",
+          "ConvNeXt above CNN14 on both corpora [S]", "08_ablations", ABLATIONS, _stronger_encoder),
+    Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "", "07_before_after",
+          "chapter 7", _hears("bat")),
+    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the variant positions",
+          _hears("bat.positions")),
+    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias", "chapter 6 with a bank", _why),
+    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond words?", "",
+          "07_before_after", "a corpus whose sounds are known", _tells_related),
+    Claim("Q5", "Is a frozen encoder best?", "", "08_ablations", ABLATIONS, _frozen),
+    Claim("Q6", "Does the bias pattern hold on other data?", "", "08_ablations", ABLATIONS, _elsewhere),
+)  # fmt: skip

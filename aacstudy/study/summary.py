@@ -1,0 +1,266 @@
+"""What studies found, as Markdown for files in git: a run's facts, findings, headline numbers, answers and scorecard.
+
+It reads what a finished study left in its reports, and computes nothing.
+"""
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aacstudy import paths
+from aacstudy.report import records
+from aacstudy.report.provenance import private
+from aacstudy.report.streams import FOLDERS
+from aacstudy.study.parameters import Study, StudyError
+from aacstudy.study.run import HEADLINES, SIZES
+
+# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with the interval it has;
+# kind is one of records.FORMS. A study that lacks a number of a row has no such row.
+FINDINGS = (
+    ("Does the encoder hear?", "mAP {tagging.map:percent}, {n.tagging.clips:size} tagging clips, one encoder",
+     "{chance.tagging.map:percent}"),
+    ("Does it caption?", "CIDEr-D {captioning.cider_d:score}",
+     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's {captioning.nearest.cider_d:score}"),
+    ("Text finds audio by raw loss", "hit@1 {t2a.hit@1:percent}", "{chance.t2a.hit@1:percent}"),
+    ("Audio finds text by raw loss", "hit@1 {a2t.raw.hit@1:percent}", "{chance.a2t.hit@1:percent}"),
+    ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; {a2t.min_max.hit@1.pessimistic_ties:percent} "
+     "to {a2t.min_max.hit@1.optimistic_ties:percent} by other tie orders", "over raw {a2t.min_max_minus_raw.hit@1:points}"),
+    ("… by z-score per caption", "hit@1 {a2t.z.hit@1:percent}", "over raw {a2t.z_minus_raw.hit@1:points}"),
+    ("… by PMI: minus the log-mean-exp over the test audios", "hit@1 {a2t.grid.pmi.transductive.hit@1:percent}", ""),
+    ("… the same prior from a bank of training clips, online", "hit@1 {a2t.grid.pmi.online.hit@1:percent}",
+     "the cost of not knowing the pool: {a2t.online_minus_transductive.pmi.hit@1:points}"),
+    ("Why does min-max work?", "it takes away location and scale of a caption's losses: location adds "
+     "{bias.min-max.location_adds:points}, scale {bias.min-max.scale_adds:points}", ""),
+    ("Where is the variance of the losses?", "{variance.caption:percent} between captions", "words alone explain R² "
+     "{bias.r2:percent} of the captions' means, a trigram alone {bias.feature.trigram.r2:percent}"),
+    ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, {n.bat.items:size} items",
+     "blind {bat.blind:percent}"),
+    ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
+     "blind {bat.positions.blind:percent}; own frames in drawn orders {bat.positions.shuffled_frames:percent}"),
+    ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; {bat.shuffled.accuracy:percent}", ""),
+    ("Same two sounds in both orders: caption and clip both told apart", "{pairs.base.reversed.group:percent} as published, "
+     "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf scorer 0 %"),
+)  # fmt: skip
+# Heading and kind of the measures of chapter 8 that are shown.
+CHANGES = {
+    "t2a.hit@1": ("text-to-audio hit@1, points", "points"),
+    "a2t.min_max.hit@1": ("audio-to-text min-max hit@1, points", "points"),
+    "captioning.cider_d": ("CIDEr-D", "change"),
+}
+_CHANGE_HEAD = ("change", *(heading for heading, _ in CHANGES.values()))
+COMMANDS = {"demo": "make study", "ablations": "make ablations"}  # of other studies: make study STUDY=
+NUMBER = re.compile(r"\{([\w.@-]+):(\w+)\}")
+Rows = list[str]  # of a Markdown table, without its head
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study that ran to its end: its numbers and its pages' records, by notebook."""
+
+    study: Study
+    results: Mapping[str, float]
+    records: Mapping[str, dict]
+
+    @classmethod
+    def read(cls, study: Study) -> "Run":
+        """Read a study's reports; StudyError names what of them is missing and the command that makes it."""
+        folder = paths.report(study.study)
+        file, pages = folder / "results.json", records.read(folder)
+        missing = [name for name in study.notebooks if not pages.get(name, {}).get("provenance")]
+        missing = [file.name] * (not file.exists()) + [f"the page of {name}" for name in missing]
+        again = f"python -m aacstudy run {study.study}"
+        if missing:
+            raise StudyError(
+                f"study {study.study} is not finished: its reports lack {', '.join(missing)}; make them: {again}"
+            )
+        results = json.loads(file.read_text(encoding="utf-8"))
+        pages = {name: pages[name] for name in study.notebooks}
+        if results != records.merge(pages):
+            raise StudyError(
+                f"study {study.study}: {file.name} does not hold its pages' numbers; make it anew: {again}"
+            )
+        return cls(study, results, pages)
+
+
+def read(names: Sequence[str]) -> list[Run]:
+    """The runs of these studies; StudyError where one is not finished or is named twice."""
+    runs = [Run.read(Study.load(name)) for name in names]
+    if len({run.study.study for run in runs}) < len(runs):
+        raise StudyError(f"summary wants different studies, got {', '.join(names)}")
+    return runs
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """Everything of every run; what a run shares with one before, to every printed digit, stands there only."""
+    parts: list[str] = []
+    said: set[str] = set()
+    for run in runs:
+        interval = f"{100 * run.study.statistics.confidence:g} % interval"
+        blocks = {  # head of a table, and its rows
+            ("question", "measured", "control or chance"): _finding_rows(run),
+            ("number", "value", interval, "n", "note"): _headline_rows(run),
+            (): [f"- `{name}`: {_inline(record['answer'])}" for name, record in run.records.items()],
+            ("", "claim or question", "published", "measured", "n", "verdict"): _claim_rows(run),
+            _CHANGE_HEAD: _change_rows(run),
+        }
+        lines = [line for block in blocks.values() for line in block]
+        parts += [f"### `{run.study.study}`", _table(("the run", ""), _fact_rows(run))]
+        if shared := sum(line in said for line in lines):
+            parts.append(
+                f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left out."
+            )
+        for head, block in blocks.items():
+            if head is _CHANGE_HEAD and block:
+                parts.append(f"Paired differences to the study itself, with {interval}s:")
+            parts.append(_table(head, [line for line in block if line not in said]))
+        said |= set(lines)
+    return FOLDERS.sub("…/", "\n\n".join(filter(None, parts)))
+
+
+def findings(runs: Sequence[Run]) -> str:
+    """The table of findings of the first run, whole; StudyError names the numbers that it lacks."""
+    run = runs[0]
+    keys = [key for row in FINDINGS for cell in row for key, _ in NUMBER.findall(cell)]
+    if lacking := [key for key in keys if key not in run.results]:
+        raise StudyError(f"study {run.study.study} cannot fill the findings: it has no {', '.join(lacking)}")
+    return _table(("question", "measured", "control or chance"), _finding_rows(run))
+
+
+def ablations(runs: Sequence[Run]) -> str:
+    """The table of paired differences of the first run that has some; StudyError where none has."""
+    found = next(filter(None, map(_change_rows, runs)), None)
+    if not found:
+        raise StudyError(
+            f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that does, such as ablations"
+        )
+    return _table(_CHANGE_HEAD, found)
+
+
+# What may stand between marks of a file, such as <!-- findings --> and <!-- /findings -->, each alone on a line.
+BLOCKS: dict[str, Callable[[Sequence[Run]], str]] = {
+    "summary": summary,
+    "findings": findings,
+    "ablations": ablations,
+}
+
+
+def fill(text: str, runs: Sequence[Run], file: str = "the text") -> str:
+    """The text with anew what stands between its marks; StudyError where it has none, or one without its other."""
+    filled = text
+    for name, write in BLOCKS.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        found = [line for line in text.splitlines() if line in (begin, end)]
+        if found == [begin, end]:
+            between = re.compile(rf"^{begin}$.*?^{end}$", re.MULTILINE | re.DOTALL)
+            block = f"{begin}\n\n{write(runs)}\n\n{end}"
+            filled = between.sub(lambda _, block=block: block, filled)
+        elif found:
+            raise StudyError(
+                f"{file}: wants one line {begin} and after it one line {end}, has {' '.join(found)}"
+            )
+    if not any(f"<!-- {name} -->" in text.splitlines() for name in BLOCKS):
+        marks = ", ".join(f"<!-- {name} --> … <!-- /{name} -->" for name in BLOCKS)
+        raise StudyError(f"{file}: has no marks between which to write; lines of their own: {marks}")
+    return filled
+
+
+def fill_files(files: Iterable[Path], runs: Sequence[Run]) -> None:
+    """Fill the marks of all files, or of none where one of them cannot be filled."""
+    from aacstudy.paths import write_whole
+
+    filled = {file: fill(file.read_text(encoding="utf-8"), runs, file.name) for file in files}
+    for file, text in filled.items():
+        write_whole(file, text.encode("utf-8"))
+
+
+def _fact_rows(run: Run) -> Rows:
+    """What was run, where and when; of the machine nothing that names it."""
+    study, found = run.study, records.provenances(run.records)
+    sizes = {label: run.results[key] for label, key in SIZES.items() if key in run.results}
+    days = sorted({one["time"][:10] for one in found})
+    packages = sorted({f"{name} {version}" for one in found for name, version in one["versions"].items()})
+    page = private(study.parameters())
+    changed = {name for one in found for name, value in one["parameters"].items() if page.get(name) != value}
+    facts = records.facts(run.records, study.notebooks, sizes, study.seeds)
+    if "changes" in facts.get("commit", ""):
+        facts["commit"] += " (the tree was not clean)"
+    if changed := changed - {"description"}:
+        facts["not as on the study's page"] = ", ".join(sorted(changed))
+    facts |= {
+        "date": " to ".join(dict.fromkeys((days[0], days[-1]))),
+        "machine": f"{records.distinct(run.records, 'cpu_count')} cores, {records.distinct(run.records, 'platform')}",
+        "versions": f"Python {records.distinct(run.records, 'python')}, {', '.join(packages)}",
+    }
+    command = COMMANDS.get(study.study, f"make study STUDY={study.study}")
+    return [f"| command | `{command}` |", *_rows(facts.items())]
+
+
+def _finding_rows(run: Run) -> Rows:
+    known = [
+        row for row in FINDINGS if all(key in run.results for cell in row for key, _ in NUMBER.findall(cell))
+    ]
+
+    def number(match: re.Match) -> str:
+        return _shown(run.results, *match.groups())
+
+    return _rows([NUMBER.sub(number, cell) for cell in row] for row in known)
+
+
+def _headline_rows(run: Run) -> Rows:
+    shown = [records.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
+    return _rows((row["label"], row["value"], row["interval"], row["n"], row["note"]) for row in shown)
+
+
+def _claim_rows(run: Run) -> Rows:
+    claims = [row for record in run.records.values() for row in record.get("scorecard", ())]
+    names = ("id", "claim", "published", "measured", "n", "verdict")
+    return _rows([row[name] for name in names] for row in claims)
+
+
+def _change_rows(run: Run) -> Rows:
+    """One row per variant that chapter 8 compared, by what its page says of itself."""
+    rows = []
+    for name in run.study.ablations.pages:
+        keys = {f"ablation.{name}.{measure}.minus_base": kind for measure, (_, kind) in CHANGES.items()}
+        if any(key in run.results for key in keys):
+            about = (
+                Study.load(f"ablations/{name}").description.removeprefix("The demo with ").rstrip(".") or name
+            )
+            shown = [_shown(run.results, *one).replace(" points", "") for one in keys.items()]
+            rows.append((about, *shown))
+    return _rows(rows)
+
+
+def _shown(results: Mapping[str, float], key: str, kind: str) -> str:
+    """A number with its interval: `41.1 % [36.9, 45.5]`; a dash where it was not measured."""
+    (value, low, high), unit = records.formatted(results, key, kind)
+    if value is None:
+        return "–"
+    ends = f" [{low}, {high}]" if low and high else ""
+    return f"{value}{f' {unit}' if unit else ''}{ends}"
+
+
+def _table(head: Sequence[str], rows: Rows) -> str:
+    """The rows below their head, or alone where there is none; nothing where there are no rows."""
+    above = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)] if head else []
+    return "\n".join([*above, *rows]) if rows else ""
+
+
+def _rows(rows: Iterable[Iterable]) -> Rows:
+    return [
+        "| " + " | ".join("" if cell is None else _plain(str(cell)) for cell in row) + " |" for row in rows
+    ]
+
+
+def _plain(text: str) -> str:
+    """Text that a Markdown table shows as it is."""
+    return _inline(re.sub(r"([\\*_|~`])", r"\\\1", text))
+
+
+def _inline(markdown: str) -> str:
+    """Markdown on one line: its emphasis stays, but a caption in it becomes no HTML, link or picture."""
+    line = " ".join(filter(None, map(str.strip, markdown.splitlines())))
+    return re.sub(r"\](?=[(\[:])", r"\]", html.escape(line, quote=False))
