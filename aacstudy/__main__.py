@@ -191,7 +191,7 @@ def _run(options) -> int:
         )
     if left_out := run.wanting_more_captions(study):
         overrides["notebooks"] = [name for name in study.notebooks if name not in left_out]
-        print(f"left out, for want of {run.FEW} captions: {', '.join(left_out)}")
+        print(f"left out, for want of captions: {', '.join(left_out)}")
         study = Study.load(options.study, overrides)
     status = run.run(study, options.study, overrides, options.cores, options.profile)
     index = paths.report(study.study) / "index.html"
@@ -212,9 +212,9 @@ def _make(options) -> None:
 
 
 def _plan(options) -> None:
-    from aacstudy.study.stages import plan
+    from aacstudy.study import run
 
-    for artifact in plan.everything(_study(options)):
+    for artifact in run.everything(_study(options)):
         state = f"{artifact.record()['seconds']:8.1f} s" if artifact.stamp.exists() else "   missing"
         print(f"{state}  {artifact.stage}/{artifact.name}")
 

@@ -5,13 +5,13 @@ import multiprocessing
 import os
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
+from builders import stage
 
 from aacstudy import paths
 from aacstudy.study import artifacts
-from aacstudy.study.artifacts import Artifact, code_digest, imported_modules, module_digest
+from aacstudy.study.artifacts import Artifact, imported_modules, module_digest, reached
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def kept(tmp_path, monkeypatch):
 def forget() -> None:
     """What this process knows of the package's code."""
     artifacts._parsed.cache_clear()
-    code_digest.cache_clear()
+    module_digest.cache_clear()
 
 
 @pytest.fixture
@@ -43,18 +43,6 @@ def package(tmp_path, monkeypatch):
     forget()
 
 
-def builder(body: str, tmp_path: Path):
-    """A build function with this body; its source is a real file, as ``inspect`` wants one."""
-    digest = abs(hash(body))
-    path = tmp_path / f"builder_{digest}.py"
-    path.write_text(
-        f"def build(artifact, folder, cores):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
-    )
-    names: dict = {}
-    exec(compile(path.read_text(), str(path), "exec"), names)
-    return names["build"]
-
-
 def write_once(artifact, folder, cores):
     """Count in a file beside the artifacts how often this ran."""
     with open(paths.artifacts() / "runs.txt", "a") as file:
@@ -68,7 +56,7 @@ def runs() -> list[str]:
 
 
 def simple(label: str = "one", n: int = 1, inputs: tuple = ()) -> Artifact:
-    return Artifact("stage", label, {"n": n}, inputs, write_once)
+    return Artifact("stage", label, {"n": n}, inputs, stage(write_once))
 
 
 # --- keys ----------------------------------------------------------------------------------------------
@@ -79,38 +67,63 @@ def test_key_covers_stage_parameters_and_inputs():
     assert len(key) == 12 and int(key, 16) >= 0
     assert simple("other name").key == key  # a label is only a name
     assert simple(n=2).key != key
-    assert Artifact("other", "one", {"n": 1}, (), write_once).key != key
+    assert Artifact("other", "one", {"n": 1}, (), stage(write_once)).key != key
     assert simple(inputs=(simple(),)).key != key
     assert simple(inputs=(simple(n=5),)).key != simple(inputs=(simple(n=6),)).key
     deep = [simple(inputs=(simple(inputs=(simple(n=n),)),)) for n in (1, 2)]
     assert deep[0].key != deep[1].key
-    ordered = [Artifact("s", "l", p, (), write_once).key for p in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+    ordered = [Artifact("s", "l", p, (), stage(write_once)).key for p in ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
     assert ordered[0] == ordered[1]
 
 
-def test_key_covers_the_builders_own_code(tmp_path):
-    plain = builder("x = 1", tmp_path)
-    assert code_digest(plain) == code_digest(builder("x = 1  # the first", tmp_path))
-    assert code_digest(plain) == code_digest(builder('"""What it does."""\nx = 1', tmp_path))
-    assert code_digest(plain) == code_digest(builder("\n\nx    =   1\n", tmp_path))
-    assert code_digest(plain) != code_digest(builder("x = 2", tmp_path))
-    assert code_digest(plain) != code_digest(builder("y = 1", tmp_path))
+def digest(*modules: str) -> str:
+    return module_digest(tuple(f"aacstudy.{name}" for name in modules))
 
 
-def test_key_covers_imported_modules_however_deep(package, tmp_path):
-    build = builder("from aacstudy.near import f", tmp_path)
+def test_key_covers_the_code_alone(package):
+    def of(text: str) -> str:
+        package(a=text)
+        return digest("a")
 
-    def digest(**modules: str) -> str:
-        package(**modules)
-        return code_digest(build)
+    plain = of("def f():\n    x = 1\n")
+    assert plain == of("def f():\n    x = 1  # the first\n")
+    assert plain == of('"""Module."""\n\ndef f():\n    """What it does."""\n\n    x    =   1\n')
+    assert plain != of("def f():\n    x = 2\n") and plain != of("def f():\n    y = 1\n")
 
+
+def test_key_covers_imported_modules_however_deep(package):
     far = '"""Far."""\nimport numpy\n\nVALUE = 1  # one\n'
-    before = digest(near="def f():\n    from aacstudy.sub.far import VALUE\n", sub__far=far, other="A = 1")
-    assert digest(sub__far='"""Far away."""\nimport numpy\nVALUE = 1  # still one\n') == before
-    assert digest(sub__far=far.replace("1", "2", 1)) != before
-    assert digest(sub__far=far) == before
-    assert digest(other="A = 2") == before  # nobody imports it
-    assert digest(near="def f():\n    import aacstudy.sub.far\n    return 0\n") != before
+    near = "def f():\n    from aacstudy.sub.far import VALUE\n"
+
+    def after(**modules: str) -> str:
+        package(**modules)
+        return digest("near")
+
+    before = after(near=near, sub__far=far, other="A = 1")
+    assert after(sub__far='"""Far away."""\nimport numpy\nVALUE = 1  # still one\n') == before
+    assert after(sub__far=far.replace("1", "2", 1)) != before
+    assert after(sub__far=far) == before
+    assert after(other="A = 2") == before  # nobody imports it
+    assert after(near="def f():\n    import aacstudy.sub.far\n    return 0\n") != before
+
+
+def test_a_module_may_move(package, tmp_path):
+    package(
+        near="from aacstudy.far import f as g\nfrom aacstudy import far as h\n", far="def f(): return 1\n"
+    )
+    before = digest("near")
+    (tmp_path / "aacstudy" / "far.py").unlink()
+    package(
+        near="from .sub.away import f as g\nfrom aacstudy.sub import away as h\n",
+        sub__away="def f(): return 1\n",
+    )
+    assert reached(["aacstudy.near"]) == {"aacstudy.near", "aacstudy.sub.away"}
+    assert digest("near") != before  # what is called otherwise is other code ...
+    package(near="from .sub.away import f as g\nfrom aacstudy.sub import away as far\n")
+    package(far="", near="from .sub.away import f as g\n")
+    moved = digest("near")
+    package(near="from aacstudy.far import f as g\n", far="def f(): return 1\n")
+    assert digest("near") == moved  # ... but not what lies elsewhere
 
 
 @pytest.mark.parametrize(
@@ -124,62 +137,49 @@ def test_key_covers_imported_modules_however_deep(package, tmp_path):
         "import aacstudy.sub.b as c",
     ],
 )
-def test_key_follows_every_way_to_import(package, tmp_path, statement):
-    build = builder("import aacstudy.sub.a", tmp_path)
+def test_key_follows_every_way_to_import(package, statement):
     package(sub__a=f"{statement}\n", sub____init__="from .b import g\n", sub__b="def g(): return 1\n")
-    before = code_digest(build)
+    before = digest("sub.a")
     package(sub__b="def g(): return 2\n")
-    assert code_digest(build) != before
+    assert digest("sub.a") != before
 
 
 def test_key_follows_the_c_beside_a_module(package, tmp_path):
     package(fast="x = 1\n", apart="")
-    without = module_digest(["aacstudy.fast"])
-    (tmp_path / "aacstudy" / "fast.c").write_text("int x = 1;")
-    package()
-    before = module_digest(["aacstudy.fast"])
-    (tmp_path / "aacstudy" / "fast.c").write_text("int x = 2;")
-    package()
-    assert len({without, before, module_digest(["aacstudy.fast"])}) == 3
+    found = {digest("fast")}
+    for text in ("int x = 1;", "int x = 2;"):
+        (tmp_path / "aacstudy" / "fast.c").write_text(text)
+        package()
+        found.add(digest("fast"))
+    assert len(found) == 3
 
 
-def test_module_digest_takes_the_same_way(package):
-    package(page="from .write import f\n", write="def f(): return 1\n", apart="")
-    before = module_digest(["aacstudy.page"])
-    package(write="def f():\n    '''Say one.'''\n    return 1\n")
-    assert module_digest(["aacstudy.page"]) == before
-    package(write="def f(): return 2\n")
-    assert module_digest(["aacstudy.page"]) != before
-    assert imported_modules("import os\nfrom aacstudy import page, nothing\nfrom aacstudyx import y") == [
-        "aacstudy.page"
-    ]
+def test_imported_modules_are_those_of_the_package(package):
+    package(page="", apart="")
+    text = "import os\nfrom aacstudy import page, nothing\nfrom aacstudyx import y"
+    assert imported_modules(text) == ["aacstudy.page"]
 
 
-def test_circles_end(package, tmp_path):
+def test_circles_end(package):
     package(a="import aacstudy.b\n", b="import aacstudy.a\n")
-    assert code_digest(builder("import aacstudy.a", tmp_path)) == code_digest(
-        builder("import aacstudy.a", tmp_path)
-    )
+    assert digest("a") == digest("b")
 
 
-def test_options_text_is_no_code(package, tmp_path):
+def test_options_text_is_no_code(package):
     """Their values stand in the parameters; a new default must not make everything stale."""
-    build = builder("from aacstudy.options import O", tmp_path)
-    package(options="O = 1")
-    before = code_digest(build)
+    package(options="O = 1", a="from aacstudy.options import O")
+    before = digest("a")
     package(options="O = 2")
-    assert code_digest(build) == before
+    assert digest("a") == before
 
 
-def test_texts_that_stand_alone_are_no_code(package, tmp_path):
-    build = builder("import aacstudy.a", tmp_path)
+def test_texts_that_stand_alone_are_no_code(package):
     package(a='"""First."""\n"""Second."""\nX = 1\n\nclass C:\n    """Doc."""\n    "more"\n')
-    before = code_digest(build)
-    assert code_digest(build) == before  # asking changes nothing
+    before = digest("a")
     package(a="X = 1\n\nclass C:\n    pass\n")
-    assert code_digest(build) == before
+    assert digest("a") == before
     package(a="X = 'First.'\n\nclass C:\n    pass\n")
-    assert code_digest(build) != before
+    assert digest("a") != before
 
 
 # --- making --------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def resumes(artifact, folder, cores):
 
 
 def test_a_failed_build_leaves_nothing_whole_and_is_resumed(kept):
-    artifact = Artifact("training", "a", {}, (), resumes)
+    artifact = Artifact("training", "a", {}, (), stage(resumes))
     with pytest.raises(RuntimeError, match="killed"):
         artifact.make()
     assert not artifact.path.exists() and not artifact.stamp.exists()
@@ -236,7 +236,7 @@ def test_a_failed_build_leaves_nothing_whole_and_is_resumed(kept):
 
 
 def test_a_failing_input_stops_what_needs_it():
-    bad = Artifact("training", "bad", {}, (), resumes)
+    bad = Artifact("training", "bad", {}, (), stage(resumes))
     needs = simple("needs", inputs=(bad,))
     with pytest.raises(RuntimeError):
         needs.make()
@@ -297,28 +297,28 @@ def test_folder(monkeypatch, tmp_path):
 
 def test_a_plan_is_quick():
     """Every Snakemake job plans the study anew; each module is parsed once for all artifacts."""
+    from aacstudy.study import run
     from aacstudy.study.parameters import Study
-    from aacstudy.study.stages import plan
 
     forget()
     started = time.process_time()
-    keys = [artifact.key for artifact in plan.everything(Study.load("demo"))]
+    keys = [artifact.key for artifact in run.everything(Study.load("demo"))]
     assert len(set(keys)) > 20
     assert time.process_time() - started < 5  # 0.3 measured; 12 when each artifact parsed its modules again
 
 
 def test_real_keys_follow_the_parameters_that_matter():
+    from aacstudy.study import run
     from aacstudy.study.parameters import Study
-    from aacstudy.study.stages import plan
 
     study = Study.load("smoke")
 
     def stale(**overrides) -> set[str]:
         other = Study.load("smoke", overrides)
-        before, after = (list(plan.everything(one)) for one in (study, other))
+        before, after = (list(run.everything(one)) for one in (study, other))
         return {a.stage for a, b in zip(before, after, strict=True) if a.key != b.key}
 
-    every = {a.stage for a in plan.everything(study)}
+    every = {a.stage for a in run.everything(study)}
     assert every == {
         "corpus",
         "encoder",

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from builders import stage
 
 from aacstudy.corpus import NO_EVENTS, Corpus
 from aacstudy.corpus.text import Vocabulary
@@ -22,7 +23,7 @@ from aacstudy.options import DecoderOptions
 from aacstudy.scoring.store import Losses
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.run import config
-from aacstudy.study.stages import plan
+from aacstudy.study.stages import bands
 
 BANDS, CLIPS = 100, 100
 
@@ -54,25 +55,25 @@ def _build_logged(artifact, folder, cores):
     with open(os.environ["BAND_LOG"], "a") as log:
         log.write(json.dumps({"band": artifact.parameters["band"], "what": "start"}) + "\n")
     time.sleep(0.02)  # so that some kills fall between the start of a band and its end
-    plan._build_band(artifact, folder, cores)
+    bands.build(artifact, folder, cores)
 
 
 def matrix() -> Artifact:
     """A loss matrix of many bands with everything it needs, outside any study."""
-    corpus = Artifact("corpus", "c", {}, (), _write_corpus)
-    frames = Artifact("frames", "f", {}, (), _write_frames)
-    captioner = Artifact("captioner", "n", {}, (corpus,), _write_captioner)
-    bands = [
+    corpus = Artifact("corpus", "c", {}, (), stage(_write_corpus))
+    frames = Artifact("frames", "f", {}, (), stage(_write_frames))
+    captioner = Artifact("captioner", "n", {}, (corpus,), stage(_write_captioner))
+    parts = [
         Artifact(
             "bands",
             str(i),
             {"split": "test", "band": i, "of": BANDS},
             (corpus, frames, captioner),
-            _build_logged,
+            stage(_build_logged),
         )
         for i in range(BANDS)
     ]
-    return Artifact("losses", "m", {"split": "test"}, (corpus, *bands), plan._build_losses)
+    return Artifact("losses", "m", {"split": "test"}, (corpus, *parts), ("aacstudy.study.stages.losses",))
 
 
 def _starts(log) -> int:
@@ -121,8 +122,8 @@ def test_a_changed_captioner_never_uses_old_bands(tmp_path, monkeypatch):
     monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path))
     first = matrix()
     corpus, band = first.inputs[0], first.inputs[1]
-    other = Artifact("captioner", "n", {"seed": 2}, (corpus,), _write_captioner)
-    changed = Artifact("bands", "0", band.parameters, (*band.inputs[:2], other), _build_logged)
+    other = Artifact("captioner", "n", {"seed": 2}, (corpus,), stage(_write_captioner))
+    changed = Artifact("bands", "0", band.parameters, (*band.inputs[:2], other), stage(_build_logged))
     assert changed.path != band.path
 
 

@@ -12,14 +12,16 @@ from aacstudy.corpus.ngram import NGram
 from aacstudy.corpus.text import Vocabulary
 from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
-from aacstudy.models.checkpoint import save_captioner, save_encoder
-from aacstudy.models.convnext import build_encoder
+from aacstudy.models.checkpoint import load_captioner, load_encoder, save_captioner, save_encoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, RetrievalOptions
+from aacstudy.scoring.engine import Engine
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import Losses
 from aacstudy.study import pools
 from aacstudy.study.attribution import token_losses
 from aacstudy.study.stages import bank
+from aacstudy.study.stages.inputs import Source, training_captions
 
 CPU = torch.device("cpu")
 WIDTH = 6
@@ -47,7 +49,13 @@ def build(folder, splits, seed):
     generator = torch.Generator().manual_seed(seed)
     made = [2 * torch.randn(3 + i % 3, WIDTH, generator=generator) for i in range(len(clips))]
     frames.save(folder / "frames.safetensors", [clip["clip"] for clip in clips], made)
-    return bank.Source(folder, folder / "frames.safetensors")
+    return Source(folder, folder)
+
+
+def score(folder, scored, trained, split, options, captioner="captioner.safetensors"):
+    encoder, _ = load_encoder(folder / "encoder.safetensors")
+    network, vocabulary, _ = load_captioner(folder / captioner)
+    return bank.score(scored, trained, encoder, Engine(network, []), vocabulary, split, options)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +73,7 @@ def place(tmp_path_factory):
     with torch.no_grad():
         network.decoder.classifier.weight.mul_(5)
     save_captioner(folder / "captioner.safetensors", network, vocabulary, {})
-    files = folder / "encoder.safetensors", folder / "captioner.safetensors"
-    bank.score(scored, trained, *files, "test", OPTIONS, folder / "bank.npz", CPU)
+    np.savez(folder / "bank.npz", **score(folder, scored, trained, "test", OPTIONS))
     return folder, scored, trained, network, vocabulary
 
 
@@ -95,16 +102,13 @@ def test_everything_is_scored_as_by_the_reference(place):
     np.testing.assert_allclose(stored["pool_trigram"], [model.nll(one) for one in ids])
 
 
-def test_sample_is_the_same_for_every_captioner_and_zero_takes_all(place, tmp_path):
+def test_sample_is_the_same_for_every_captioner_and_zero_takes_all(place):
     folder, scored, trained, network, vocabulary = place
-    save_captioner(tmp_path / "other.safetensors", network, vocabulary, {"another": True})
-    files = folder / "encoder.safetensors", tmp_path / "other.safetensors"
-    bank.score(scored, trained, *files, "test", OPTIONS, tmp_path / "again.npz", CPU)
+    save_captioner(folder / "other.safetensors", network, vocabulary, {"another": True})
+    again = score(folder, scored, trained, "test", OPTIONS, "other.safetensors")
     every = RetrievalOptions(bank_clips=0, bank_captions=0, tune_clips=0)
-    bank.score(scored, trained, *files, "test", every, tmp_path / "all.npz", CPU)
-    first, again, whole = (
-        np.load(path) for path in (folder / "bank.npz", tmp_path / "again.npz", tmp_path / "all.npz")
-    )
+    whole = score(folder, scored, trained, "test", every)
+    first = np.load(folder / "bank.npz")
     for name in first.files:
         np.testing.assert_array_equal(first[name], again[name])
     assert len(whole["bank_clips"]) == 7 and len(whole["bank_tokens"]) == 14 and len(whole["tune_nll"]) == 3
@@ -113,13 +117,14 @@ def test_sample_is_the_same_for_every_captioner_and_zero_takes_all(place, tmp_pa
 def test_null_audio_is_of_the_clips_length_and_without_chance(place):
     folder, _, trained, *_ = place
     heard = trained.part("train")[1]
-    first, second = (bank.null_frames(folder / "encoder.safetensors", heard, 0.8, CPU) for _ in range(2))
+    encoder, _ = load_encoder(folder / "encoder.safetensors")
+    first, second = (bank.null_frames(encoder, heard, 0.8) for _ in range(2))
     for one, other in zip(first, second):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     silence, noise, mean = first
     assert silence.shape == noise.shape and silence.shape[1] == WIDTH and not torch.equal(silence, noise)
     assert len(mean) == 4 and torch.equal(mean[0], mean[-1])
-    longer = bank.null_frames(folder / "encoder.safetensors", heard, 1.6, CPU)[0]
+    longer = bank.null_frames(encoder, heard, 1.6)[0]
     assert len(longer) > len(silence)
 
 
@@ -162,9 +167,8 @@ def test_token_losses_sum_to_the_captions(place):
 
 def test_without_the_training_data_only_silence_and_noise_are_scored(place, tmp_path):
     folder, scored, _, network, vocabulary = place
-    files = folder / "encoder.safetensors", folder / "captioner.safetensors"
     without = RetrievalOptions(bank="train", tune_on="validation")
-    bank.score(scored, scored, *files, "test", without, tmp_path / "x.npz", CPU)
+    np.savez(tmp_path / "x.npz", **score(folder, scored, scored, "test", without))
     part, clips = scored.part("test")
     ids = [vocabulary.encode(text) for text in part.captions["text"]]
     nll = reference(network, clips, ids)
@@ -179,15 +183,13 @@ def test_without_the_training_data_only_silence_and_noise_are_scored(place, tmp_
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_bank_and_tuning_pool_are_never_the_scored_split(place, tmp_path, split):
+def test_bank_and_tuning_pool_are_never_the_scored_split(place, split):
     folder, _, trained, *_ = place
-    files = folder / "encoder.safetensors", folder / "captioner.safetensors"
     with pytest.raises(ValueError, match=f"the scored split, {split}, cannot be either"):
-        bank.score(trained, trained, *files, split, OPTIONS, tmp_path / "x.npz", CPU)
-    assert not (tmp_path / "x.npz").exists()
+        score(folder, trained, trained, split, OPTIONS)
 
 
 def test_training_captions_are_all_where_there_is_no_training_split(place):
     _, scored, trained, *_ = place
-    assert len(bank.training_captions(Corpus.load(trained.corpus))) == 14
-    assert len(bank.training_captions(Corpus.load(scored.corpus))) == 8
+    assert len(training_captions(Corpus.load(trained.corpus))) == 14
+    assert len(training_captions(Corpus.load(scored.corpus))) == 8

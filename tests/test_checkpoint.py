@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from aacstudy.corpus.text import BOS, SPECIALS, Vocabulary
 from aacstudy.models import checkpoint
 from aacstudy.models.captioner import Captioner
-from aacstudy.models.convnext import TaggingEncoder, build_encoder
+from aacstudy.models.convnext import TaggingEncoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
 
 WORDS = Vocabulary((*SPECIALS, "a", "dog", "barks", "n't", "café"))

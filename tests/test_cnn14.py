@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from aacstudy.models.cnn14 import CHANNELS, Cnn14
-from aacstudy.models.convnext import TaggingEncoder, build_encoder
+from aacstudy.models.convnext import TaggingEncoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.options import EncoderOptions, FrontendOptions
 
 FRONTEND = FrontendOptions(sample_rate=16000, n_fft=512, hop=320, n_mels=64, f_min=50.0, f_max=7800.0)

@@ -17,7 +17,7 @@ from miniatures import make_audiocaps, make_clotho
 from aacstudy import paths
 from aacstudy.__main__ import main
 from aacstudy.corpus import Corpus
-from aacstudy.study import run
+from aacstudy.study import notebooks, run
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
 
@@ -328,7 +328,7 @@ def test_report_folder(tmp_path, monkeypatch):
 
 def test_titles_are_questions():
     for name in Study.load("demo").notebooks:
-        assert run.title(name).endswith("?"), name
+        assert notebooks.read(name).title.endswith("?"), name
 
 
 def test_keys_of_pages():

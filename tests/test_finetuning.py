@@ -7,7 +7,7 @@ import torch
 
 from aacstudy.corpus.text import BOS, EOS
 from aacstudy.models.captioner import Captioner
-from aacstudy.models.convnext import build_encoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, TrainingOptions
 from aacstudy.training import finetuning
 

@@ -17,7 +17,7 @@ from aacstudy.corpus.text import Vocabulary
 from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner, save_captioner, save_encoder
-from aacstudy.models.convnext import build_encoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.report import figures
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.study import search

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from aacstudy.corpus import NO_FILE, Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import FOREIGN, READABLE, AudioError, examine
 from aacstudy.corpus.tables import audio_names, digest, no_words, records
+from aacstudy.options import CorpusOptions
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 SIZES = {"train": 49838, "validation": 495, "test": 975}  # clips as published
@@ -157,9 +158,9 @@ def _empty(table: Path, folder: Path, clips: dict[str, _Clip], reason: str) -> s
     )
 
 
-def build(folder: Path, root: str, decode: bool = False, workers: int = 1) -> Corpus:
+def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     """Index AudioCaps in ``folder``; the recordings stay where they are. A defect of the tables raises."""
-    return write_index(folder, *check(Path(root), decode, workers))
+    return write_index(folder, *check(Path(options.root), options.decode, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
 from aacstudy.corpus.tables import audio_names, captions, digest, records
+from aacstudy.options import CorpusOptions
 
 SPLITS = {"train": "development", "validation": "validation", "test": "evaluation"}
 SIZES = {"train": 3839, "validation": 1045, "test": 1045}  # clips as published
@@ -139,9 +140,9 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", html.unescape(name))
 
 
-def build(folder: Path, root: str, decode: bool = False, workers: int = 1) -> Corpus:
+def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     """Index Clotho in ``folder``; the recordings stay where they are. Any defect raises."""
-    return write_index(folder, *check(Path(root), decode, workers))
+    return write_index(folder, *check(Path(options.root), options.decode, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
 from aacstudy.corpus.tables import audio_names, captions, digest
+from aacstudy.options import CorpusOptions
 
 SPLIT = "test"
 
@@ -54,9 +55,9 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
     return corpus, defects
 
 
-def build(folder: Path, root: str, decode: bool = True, workers: int = 1) -> Corpus:
+def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     """Index a checked folder's recordings in ``folder``; the audio stays where it is. Any defect raises."""
-    return write_index(folder, *check(Path(root), decode, workers))
+    return write_index(folder, *check(Path(options.root), True, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned

@@ -3,13 +3,10 @@
 Nothing is unpickled. What no tensor shows (heads, frame positions, vocabulary, mel settings) is JSON in the file's header.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +15,9 @@ from torch import Tensor, nn
 
 from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.captioner import Captioner
+from aacstudy.models.encoder import build_encoder
+from aacstudy.models.tagger import Tagger
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
-
-if TYPE_CHECKING:
-    from aacstudy.models.tagger import Tagger
 
 HEADER = "aacstudy"  # the one key of the safetensors header that we use
 
@@ -97,8 +93,6 @@ def load_encoder(path: str | Path) -> tuple[Tagger, tuple[str, ...]]:
 
     Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global random state is kept.
     """
-    from aacstudy.models.convnext import build_encoder  # here, as timm takes seconds to import
-
     tensors, metadata = load(path)
     _check_metadata(path, metadata, "TaggingEncoder", {"frontend": dict, "options": dict, "classes": list})
     frontend = _options(path, FrontendOptions, metadata["frontend"])

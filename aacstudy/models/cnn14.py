@@ -70,3 +70,6 @@ class Cnn14(Tagger):
     def _head(self, pooled: Tensor) -> Tensor:
         hidden = F.relu(self.fc1(F.dropout(pooled, HEAD_DROPOUT, self.training)))  # [batch, frame_dim]
         return self.fc_audioset(hidden)  # [batch, classes]
+
+
+Encoder = Cnn14

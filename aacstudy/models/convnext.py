@@ -1,9 +1,8 @@
-"""Audio tagger on timm's ConvNeXt, whose last feature map gives the captioner its frames; and the choice of encoder."""
+"""Audio tagger on timm's ConvNeXt, whose last feature map gives the captioner its frames."""
 
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
-from aacstudy.models.cnn14 import Cnn14
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions
 
@@ -71,7 +70,4 @@ class TaggingEncoder(Tagger):
         return self.convnext.head.fc(normed)  # [batch, classes]
 
 
-def build_encoder(frontend: FrontendOptions, options: EncoderOptions, classes: int) -> Tagger:
-    """A fresh encoder of `options.kind`. Raises ValueError where the front-end has too few mel bins for it."""
-    kinds = {"convnext": TaggingEncoder, "cnn14": Cnn14}
-    return kinds[options.kind](frontend, options, classes)
+Encoder = TaggingEncoder

@@ -1,22 +1,25 @@
 """Things that a stage makes once and keeps on disk, keyed by all that made them.
 
-A key covers the parameters that matter, the keys of the inputs, and the code of the stage: its own body and every
-module of this package that it imports, however deep (comments and docstrings of Python left out), the C beside one too; not the versions of
-libraries, which the lock fixes. So nothing stale is reused, and nothing whole is made twice. A folder appears under its name only when it is complete.
+A key covers the parameters that matter, the keys of the inputs, and the code of the stage: the modules that the
+artifact names and every module of this package that they import, however deep, and the C beside one. Comments,
+docstrings and the places and names of modules are left out, so that a module may move; so are the versions of
+libraries, which the lock fixes. Nothing stale is reused, and nothing whole is made twice. A folder appears under its
+name only when it is complete.
 """
 
 import ast
 import hashlib
-import inspect
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,8 @@ from filelock import FileLock
 from aacstudy import paths
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Values in options.py stand in the parameters of a key; its text need not.
-_NOT_CODE = {"aacstudy", "aacstudy.options", "aacstudy.paths"}
+# Values in options.py stand in the parameters of a key; where and how results are kept changes none.
+_NOT_CODE = {"aacstudy", "aacstudy.options", "aacstudy.paths", "aacstudy.study.artifacts"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Artifact:
     label: str
     parameters: dict[str, Any] = field(hash=False)
     inputs: tuple["Artifact", ...]
-    build: Callable[["Artifact", Path, int], None] = field(hash=False, repr=False)
+    code: tuple[
+        str, ...
+    ]  # the module whose ``build(artifact, folder, cores)`` makes it, then what that loads by name
 
     @cached_property
     def key(self) -> str:
@@ -46,7 +51,7 @@ class Artifact:
             "stage": self.stage,
             "parameters": self.parameters,
             "inputs": [one.key for one in self.inputs],
-            "code": code_digest(self.build),
+            "code": module_digest(self.code),
         }
         return _digest(json.dumps(made_of, sort_keys=True))
 
@@ -84,7 +89,7 @@ class Artifact:
             exist_ok=True
         )  # what a killed run left there is the builder's to resume from or to overwrite
         started = time.time()
-        self.build(self, part, cores)
+        import_module(self.code[0]).build(self, part, cores)
         record = {
             "stage": self.stage,
             "label": self.label,
@@ -114,26 +119,20 @@ class Artifact:
 
 
 @cache
-def code_digest(function: Callable) -> str:
-    """Digest of a function's code and of all package modules that it imports, however deep."""
-    tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
-    return _digest(_without_docstrings(tree) + _closure_text(_imports(tree)))
-
-
-def module_digest(modules: list[str]) -> str:
+def module_digest(modules: tuple[str, ...]) -> str:
     """Digest of modules and all package modules that they import, however deep."""
-    return _digest(_closure_text(set(modules)))
+    return _digest(json.dumps(sorted(_parsed(one)[0] for one in reached(modules))))
 
 
-def _closure_text(modules: set[str]) -> str:
-    parts: dict[str, str] = {}
-    queue = sorted(modules)
+def reached(modules: Iterable[str]) -> set[str]:
+    """Modules and all package modules that they import, however deep, whose code decides what they make."""
+    found, queue = set(), list(modules)
     while queue:
         module = queue.pop()
-        if module not in parts and module not in _NOT_CODE:
-            parts[module], imported = _parsed(module)
-            queue.extend(imported)
-    return json.dumps(parts, sort_keys=True)
+        if module not in found and module not in _NOT_CODE:
+            found.add(module)
+            queue.extend(_parsed(module)[1])
+    return found
 
 
 def imported_modules(source: str) -> list[str]:
@@ -154,6 +153,9 @@ def _digest(text: str) -> str:
 
 
 def _module_file(module: str) -> Path | None:
+    """The file of a module of the package, or of a stage that stands outside of it."""
+    if module.split(".")[0] != "aacstudy":
+        return Path(find_spec(module).origin)
     base = PACKAGE.joinpath(*module.split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
@@ -164,7 +166,8 @@ def _parsed(module: str) -> tuple[str, frozenset[str]]:
     file = _module_file(module)
     tree, beside = ast.parse(file.read_text(encoding="utf-8")), file.with_suffix(".c")
     text = beside.read_text(encoding="utf-8") if beside.exists() else ""
-    return _digest(_without_docstrings(tree) + text), frozenset(_imports(tree, module))
+    imported = frozenset(_imports(tree, module))
+    return _digest(_code_alone(tree) + text), imported
 
 
 def _imports(tree: ast.AST, module: str = "") -> set[str]:
@@ -183,11 +186,16 @@ def _imports(tree: ast.AST, module: str = "") -> set[str]:
     return {name for name in found if name.split(".")[0] == "aacstudy" and _module_file(name)}
 
 
-def _without_docstrings(tree: ast.AST) -> str:
+def _code_alone(tree: ast.AST) -> str:
+    """A module's code without docstrings and without the places of the package's modules that it imports."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body:
             node.body = [statement for statement in body if not _is_text(statement)] or [ast.Pass()]
+        if isinstance(node, ast.ImportFrom) and (
+            node.level or (node.module or "").split(".")[0] == "aacstudy"
+        ):
+            node.module, node.level = "", 0
     return ast.dump(tree)
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from filelock import FileLock, Timeout
 
 from aacstudy import paths
+from aacstudy.study import notebooks
 from aacstudy.study.artifacts import Artifact, imported_modules, module_digest
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
@@ -39,17 +40,15 @@ HEADLINES = (
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
 
 
-FEW = 10  # captions, below which a regression on what is known of them says nothing
-
-
 def wanting_more_captions(study: Study) -> list[str]:
     """The study's notebooks that its folder of recordings has too few captions for."""
-    if study.corpus.name != "folder" or "06_bias" not in study.notebooks:
+    wanted = {name: notebooks.read(name).captions for name in study.notebooks}
+    if study.corpus.name != "folder" or not any(wanted.values()):
         return []
-    from aacstudy.corpus.folder import check
+    from aacstudy.corpus.folder import check  # here, as planning reads no audio
 
     corpus, defects = check(Path(plan.corpus(study).parameters["root"]), decode=False)
-    return ["06_bias"] if len(corpus.captions) < FEW and not defects else []
+    return [name for name, least in wanted.items() if len(corpus.captions) < least and not defects]
 
 
 def config(name: str, overrides: Mapping[str, Any]) -> list[str]:
@@ -74,9 +73,25 @@ def _overrides(config: Mapping[str, str]) -> str:
     return unquote(config.get("overrides", "json:{}").removeprefix("json:"))
 
 
+def needed(study: Study, name: str) -> list[Artifact]:
+    """The artifacts that a notebook declares to read."""
+    return plan.needed(study, notebooks.read(name).reads)
+
+
+def everything(study: Study) -> Iterator[Artifact]:
+    """Every artifact of a study's notebooks and all that they are made from, inputs first, each once."""
+    seen = set()
+    for name in study.notebooks:
+        for wanted in needed(study, name):
+            for artifact in wanted.closure():
+                if (artifact.stage, artifact.name) not in seen:
+                    seen.add((artifact.stage, artifact.name))
+                    yield artifact
+
+
 def find(study: Study, name: str) -> Artifact:
     """The artifact ``stage/label-key`` (or ``stage/label``) of a study; an unknown name raises and lists all."""
-    every = list(plan.everything(study))
+    every = list(everything(study))
     for artifact in every:
         if name in (f"{artifact.stage}/{artifact.name}", f"{artifact.stage}/{artifact.label}"):
             return artifact
@@ -86,25 +101,14 @@ def find(study: Study, name: str) -> Artifact:
     )
 
 
-def notebook_file(name: str) -> Path:
-    return paths.root() / "notebooks" / f"{name}.ipynb"
-
-
-def _cells(name: str) -> list[tuple[str, str]]:
-    """Kind and source of a notebook's cells. Plain JSON: nbformat takes a second to import, and every job reads this."""
-    cells = json.loads(notebook_file(name).read_text(encoding="utf-8"))["cells"]
-    return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-
-
 def notebook_key(study: Study, name: str) -> str:
     """Digest of what a notebook's page depends on: its cells, parameters, inputs and the package code it imports."""
-    cells = _cells(name)
-    code = "\n".join(source for kind, source in cells if kind == "code")
+    notebook = notebooks.read(name)
     made_of = {
-        "cells": cells,
+        "cells": notebook.cells,
         "parameters": study.parameters(),
-        "inputs": [one.key for one in plan.needed(study, name)],
-        "code": module_digest(imported_modules(code)),
+        "inputs": [one.key for one in needed(study, name)],
+        "code": module_digest(tuple(imported_modules(notebook.code))),
         "page": _package_digest(),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -128,13 +132,7 @@ def _package_digest() -> str:
         path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    return module_digest(["aacstudy.report.render"]) + hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def title(name: str) -> str:
-    """The question of a notebook: its first heading."""
-    lines = (line for kind, source in _cells(name) if kind == "markdown" for line in source.splitlines())
-    return next((line[2:].strip() for line in lines if line.startswith("# ")), name)
+    return module_digest(("aacstudy.report.render",)) + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run_notebook(study: Study, name: str) -> None:
@@ -145,13 +143,13 @@ def run_notebook(study: Study, name: str) -> None:
 
     out = paths.report(study.study)
     executed = out / "notebooks" / f"{name}.ipynb"
-    render.execute(notebook_file(name), executed, study.parameters(), out)
+    render.execute(notebooks.file(name), executed, study.parameters(), out)
     text = executed.read_text(encoding="utf-8")
     for path in (study.corpus.root, study.scoring.matrix):
         if Path(path).is_absolute():  # a page may be published: it names the folder, not where it lies
             text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
     write_whole(executed, text.encode("utf-8"))
-    pages = [(f"{one}.html", title(one)) for one in study.notebooks]
+    pages = [(f"{one}.html", notebooks.read(one).title) for one in study.notebooks]
     render.to_html(executed, out / f"{name}.html", study.study, pages)
 
 
@@ -172,7 +170,7 @@ def build_index(study: Study) -> Path:
         "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
     headlines = [row for row in HEADLINES if row[1] in results]
-    notebooks = [(name, title(name)) for name in study.notebooks]
+    notebooks = [(name, notebooks.read(name).title) for name in study.notebooks]
     return render.index(out, about, notebooks, headlines, _citation())
 
 

@@ -11,6 +11,7 @@ from aacstudy import paths
 from aacstudy.report import figures, provenance
 from aacstudy.report.page import Page
 from aacstudy.scoring.store import Losses
+from aacstudy.study import run
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
@@ -56,6 +57,15 @@ class Session:
 
     def end(self) -> None:
         """Show where the page's numbers come from and, in a batch, write its record."""
+        declared = {
+            f"{one.stage}/{one.name}" for top in run.needed(self.study, self.name) for one in top.closure()
+        }
+        if undeclared := sorted(self._used.keys() - declared):
+            print(
+                f"{self.name} used what its metadata does not declare, so a batch cannot plan it: "
+                f"{', '.join(undeclared)}",
+                file=sys.stderr,
+            )
         records = [one.record() for one in self._used.values()]
         device = ", ".join(sorted({record["device"] for record in records})) or "cpu"
         seeds = list(self.study.seeds)

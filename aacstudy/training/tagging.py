@@ -13,7 +13,7 @@ from aacstudy.analysis.tagging import average_precision
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.audio import read
 from aacstudy.models.checkpoint import save_encoder
-from aacstudy.models.convnext import build_encoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions, TaggingOptions
 from aacstudy.training.loop import adamw, run_epochs

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aacstudy.models.checkpoint import fill
 from aacstudy.models.cnn14 import CHANNELS
-from aacstudy.models.convnext import build_encoder
+from aacstudy.models.encoder import build_encoder
 from aacstudy.models.published.files import read_tensors, without_prefix
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions

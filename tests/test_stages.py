@@ -1,5 +1,8 @@
 """A captioner at work on a small corpus made by hand: losses, captions, Before-After losses."""
 
+from dataclasses import asdict
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +18,8 @@ from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import join
-from aacstudy.study.stages import splits
+from aacstudy.study.artifacts import reached
+from aacstudy.study.stages import bands, before_after, captions, inputs
 
 CPU = torch.device("cpu")
 EVENTS = ("dog", "car", "bell", "rain", "door", "bird")
@@ -63,42 +67,63 @@ def place(tmp_path_factory):
     return folder
 
 
-def arguments(folder):
-    return folder, folder / "frames.safetensors", folder / "seed_7" / "captioner.safetensors"
+def made(folder, training=None):
+    """Corpus, frames and captioner of a folder, as a stage is given them; the captioner learnt from ``training``."""
+    learnt = (SimpleNamespace(path=training or folder),)
+    return tuple(SimpleNamespace(path=path, inputs=learnt) for path in (folder, folder, folder / "seed_7"))
 
 
-def score(files, folder, of=1):
+def build(stage, inputs, out, **parameters):
+    stage.build(SimpleNamespace(inputs=inputs, parameters=parameters), out, 1)
+
+
+def score(inputs, out, of=1):
     """The whole matrix of split test from its bands."""
-    bands = [folder / f"band_{band}_of_{of}.npz" for band in range(of)]
-    for band, file in enumerate(bands):
-        splits.score_band(*files, file, "test", band, of, CPU)
-    part = Corpus.load(files[0]).split("test")
+    files = []
+    for band in range(of):
+        files.append(out / f"{band}_of_{of}" / "band.npz")
+        files[-1].parent.mkdir()
+        build(bands, inputs, files[-1].parent, split="test", band=band, of=of)
+    part = Corpus.load(inputs[0].path).split("test")
     return join(
-        bands, part.owners(), list(part.clips["clip"]), list(part.captions["text"]), {"split": "test"}
+        files, part.owners(), list(part.clips["clip"]), list(part.captions["text"]), {"split": "test"}
     )
+
+
+def written(place, out, split, options):
+    build(captions, made(place), out, split=split, **asdict(options))
+    return pd.read_csv(out / "captions.csv")
+
+
+def items(place, n_others=2, permutations=2, network=None, learnt=None):
+    """Losses of the items of split test; of another captioner, or learnt from other captions, where given."""
+    part, clips, own, vocabulary = loaded(place)
+    if learnt is None:
+        learnt = Corpus.load(place).split("train").captions
+    return before_after.score_items(network or own, vocabulary, part, clips, learnt, n_others, permutations)
 
 
 @pytest.fixture(scope="module")
 def matrix(place, tmp_path_factory):
-    return score(arguments(place), tmp_path_factory.mktemp("bands"))
+    return score(made(place), tmp_path_factory.mktemp("bands"))
 
 
 @pytest.mark.parametrize("of", [2, 3, 7])
 def test_bands_make_up_the_same_matrix(place, matrix, tmp_path, of):
     # 7 bands of 4 clips: three of them are empty.
-    np.testing.assert_array_equal(score(arguments(place), tmp_path, of).nll, matrix.nll)
+    np.testing.assert_array_equal(score(made(place), tmp_path, of).nll, matrix.nll)
 
 
 @pytest.fixture(scope="module")
-def before_after(place):
+def table(place):
     """The items whose clauses are exchanged."""
-    table, _ = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
-    return table[table["test"] == "order"]
+    found, _ = items(place)
+    return found[found["test"] == "order"]
 
 
 def loaded(place):
-    part, clips, network, vocabulary = splits._load(*arguments(place), "test", CPU)
-    return part, clips, network, vocabulary
+    network, vocabulary, _ = inputs.captioner(place / "seed_7", CPU)
+    return *inputs.Source(place, place).part("test"), network, vocabulary
 
 
 def test_loss_matrix_of_a_split(place, matrix):
@@ -121,9 +146,9 @@ def test_matrix_survives_its_store(matrix, tmp_path):
     assert np.array_equal(again.nll, matrix.nll) and again.captions == matrix.captions
 
 
-def test_captions_of_a_split(place):
+def test_captions_of_a_split(place, tmp_path):
     options = DecodingOptions(beam=3, min_tokens=2, max_tokens=6)
-    table = splits.caption_split(*arguments(place), "test", options, CPU)
+    table = written(place, tmp_path, "test", options)
     assert list(table) == ["clip", "rank", "caption", "score"]
     assert table["clip"].drop_duplicates().tolist() == [f"test/{i}" for i in range(4)]
     for _, rows in table.groupby("clip"):
@@ -133,11 +158,11 @@ def test_captions_of_a_split(place):
     assert counts.between(2, 6).all() and not table["caption"].str.contains("<").any()
 
 
-def test_padding_in_a_batch_changes_no_caption(place):
+def test_padding_in_a_batch_changes_no_caption(place, tmp_path):
     """Clips of different lengths are captioned together; alone they must say the same."""
     options = DecodingOptions(beam=2, min_tokens=1, max_tokens=5)
-    together = splits.caption_split(*arguments(place), "test", options, CPU)
-    alone = splits.caption_split(*arguments(place), "validation", options, CPU)
+    together = written(place, tmp_path, "test", options)
+    alone = written(place, tmp_path, "validation", options)
     assert set(alone["clip"]) == {"validation/0"}
     from aacstudy.models.decoding import beam_search, forbidden_repeats
 
@@ -150,76 +175,70 @@ def test_padding_in_a_batch_changes_no_caption(place):
         assert rows["score"].tolist() == pytest.approx([h.score for h in found], abs=1e-5)
 
 
-def test_before_after_table(place, before_after):
+def test_before_after_table(place, table):
     sources = ("own", "other", "shuffled", "null", "ngram")
     losses = [f"{source}_{side}" for side in ("text", "swap") for source in sources]
-    items = ["test", "clip", "connective", "form", "text", "swap"]
-    assert list(before_after) == [*items, *losses, "majority"]
-    assert before_after["clip"].tolist() == [f"test/{i}" for i in range(4)]  # not the one without a swap
-    values = before_after[losses].to_numpy(dtype=float)
+    about = ["test", "clip", "connective", "form", "text", "swap"]
+    assert list(table) == [*about, *losses, "majority"]
+    assert table["clip"].tolist() == [f"test/{i}" for i in range(4)]  # not the one without a swap
+    values = table[losses].to_numpy(dtype=float)
     assert np.isfinite(values).all() and (values > 0).all()
-    table, left_out = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
+    whole, left_out = items(place)
     expected, reasons = perturbations(Corpus.load(place).split("test").captions)
-    pd.testing.assert_frame_equal(table[items], expected)
+    pd.testing.assert_frame_equal(whole[about], expected)
     pd.testing.assert_frame_equal(left_out, reasons)
-    assert {"order", "then_as", "words"} <= set(table["test"])
+    assert {"order", "then_as", "words"} <= set(whole["test"])
 
 
-def test_own_losses_are_those_of_the_matrix(place, matrix, before_after):
+def test_own_losses_are_those_of_the_matrix(place, matrix, table):
     found = {
-        (clip, text): before_after["own_text"][i]
-        for i, (clip, text) in enumerate(zip(before_after["clip"], before_after["text"]))
+        (clip, text): table["own_text"][i] for i, (clip, text) in enumerate(zip(table["clip"], table["text"]))
     }
     for (clip, text), value in found.items():
         cell = matrix.mean[matrix.audios.index(clip), matrix.captions.index(text)]
         assert value == pytest.approx(float(cell), abs=1e-5)
     _, clips, network, vocabulary = loaded(place)
-    ids = [vocabulary.encode(text) for text in before_after["swap"]]
+    ids = [vocabulary.encode(text) for text in table["swap"]]
     plain = nll_reference(network, clips, ids).numpy() / np.array([len(one) - 1 for one in ids])
-    rows = [matrix.audios.index(clip) for clip in before_after["clip"]]
-    assert before_after["own_swap"].tolist() == pytest.approx(plain[rows, range(4)].tolist(), abs=1e-5)
+    rows = [matrix.audios.index(clip) for clip in table["clip"]]
+    assert table["own_swap"].tolist() == pytest.approx(plain[rows, range(4)].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("n_others", [1, 2, 3, 99])
 def test_other_never_is_the_own_clip(place, n_others):
-    table, _ = splits.score_before_after(*arguments(place), place, "test", n_others, 1, CPU)
-    items = len(table)
+    table, _ = items(place, n_others, 1)
     _, clips, network, vocabulary = loaded(place)
     own = np.array([int(clip.removeprefix("test/")) for clip in table["clip"]])
     others = other_clips(own, 4, n_others, seed=0)
-    assert others.shape == (items, min(n_others, 3))
+    assert others.shape == (len(table), min(n_others, 3))
     assert not (others == own[:, None]).any()
     assert all(len(set(row)) == len(row) for row in others.tolist())
     for side in ("text", "swap"):
         ids = [vocabulary.encode(text) for text in table[side]]
         loss = nll_reference(network, clips, ids).numpy() / np.array([len(one) - 1 for one in ids])
-        expected = [loss[others[i], i].mean() for i in range(items)]
+        expected = [loss[others[i], i].mean() for i in range(len(table))]
         assert table[f"other_{side}"].tolist() == pytest.approx(expected, abs=1e-5)
         if n_others >= 3:  # then it is the mean of all the rest
-            rest = [(loss[:, i].sum() - loss[own[i], i]) / 3 for i in range(items)]
+            rest = [(loss[:, i].sum() - loss[own[i], i]) / 3 for i in range(len(table))]
             assert table[f"other_{side}"].tolist() == pytest.approx(rest, abs=1e-5)
 
 
-def test_without_positions_the_order_of_frames_is_not_heard(before_after):
+def test_without_positions_the_order_of_frames_is_not_heard(table):
     for side in ("text", "swap"):
-        own, shuffled = before_after[f"own_{side}"], before_after[f"shuffled_{side}"]
+        own, shuffled = table[f"own_{side}"], table[f"shuffled_{side}"]
         assert shuffled.tolist() == pytest.approx(own.tolist(), abs=1e-5)
 
 
-def test_shuffled_frames_are_the_own_frames_in_other_orders(place, tmp_path):
+def test_shuffled_frames_are_the_own_frames_in_other_orders(place):
     """With positions they give other losses: those of the drawn orders, averaged."""
-    corpus, made, _ = arguments(place)
     _, clips, _, vocabulary = loaded(place)
     torch.manual_seed(1)
     options = DecoderOptions(
         d_model=16, layers=1, heads=2, d_ff=32, max_positions=30, frame_positions="sinusoidal"
     )
     network = Captioner(6, len(vocabulary), options)
-    save_captioner(tmp_path / "captioner.safetensors", network, vocabulary, {})
-    table, _ = splits.score_before_after(
-        corpus, made, tmp_path / "captioner.safetensors", corpus, "test", 1, 2, CPU
-    )
-    permuted = splits._permuted(clips, 2)
+    table, _ = items(place, 1, 2, network.eval())
+    permuted = before_after._permuted(clips, 2)
     assert [sorted(one.flatten().tolist()) for one in permuted] == [
         sorted(one.flatten().tolist()) for one in clips * 2
     ]
@@ -231,57 +250,59 @@ def test_shuffled_frames_are_the_own_frames_in_other_orders(place, tmp_path):
     assert np.abs(table["shuffled_text"] - table["own_text"]).max() > 1e-4
 
 
-def test_null_audio_is_the_mean_frame(place, before_after):
+def test_null_audio_is_the_mean_frame(place, table):
     _, clips, network, vocabulary = loaded(place)
     mean = torch.cat(clips).mean(dim=0)
     for side in ("text", "swap"):
-        ids = [vocabulary.encode(text) for text in before_after[side]]
+        ids = [vocabulary.encode(text) for text in table[side]]
         # Without frame positions any number of equal frames is the same.
         plain = nll_reference(network, [mean.expand(11, -1)], ids).numpy()[0]
         expected = plain / np.array([len(one) - 1 for one in ids])
-        assert before_after[f"null_{side}"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+        assert table[f"null_{side}"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_ngram_and_majority_are_of_the_training_captions(place, before_after):
+def test_ngram_and_majority_are_of_the_training_captions(place, table):
     _, captions = tables()
     training = captions[captions["clip"].str.startswith("train/")].reset_index(drop=True)
     texts = list(training["text"])
     for side in ("text", "swap"):
-        expected = trigram_losses(texts, list(before_after[side]))
-        assert before_after[f"ngram_{side}"].tolist() == pytest.approx(expected.tolist())
-    expected = majority(before_after, perturbations(training)[0], texts)
-    assert before_after["majority"].tolist() == expected.tolist()
+        expected = trigram_losses(texts, list(table[side]))
+        assert table[f"ngram_{side}"].tolist() == pytest.approx(expected.tolist())
+    expected = majority(table, perturbations(training)[0], texts)
+    assert table["majority"].tolist() == expected.tolist()
 
 
 def test_without_training_captions_there_is_no_ngram(place, tmp_path):
     """A captioner whose training corpus is not there, on recordings of one split."""
     clips, captions = tables()
     Corpus(tmp_path, clips[clips["split"] == "test"], captions).save()
-    table, _ = splits.score_before_after(*arguments(place), tmp_path, "test", 2, 1, CPU)
+    chosen = {"split": "test", "other_clips": 2, "permutations": 1, "pairs": 0}
+    build(before_after, made(place, training=tmp_path), tmp_path, **chosen)
+    table = pd.read_csv(tmp_path / "before_after.csv")
     assert not {"ngram_text", "ngram_swap", "majority"} & set(table) and "shuffled_text" in table
 
 
-def test_same_again(place, before_after):
-    again, _ = splits.score_before_after(*arguments(place), place, "test", 2, 2, CPU)
-    pd.testing.assert_frame_equal(again[again["test"] == "order"], before_after)
+def test_same_again(place, table):
+    again, _ = items(place)
+    pd.testing.assert_frame_equal(again[again["test"] == "order"], table)
 
 
 def test_corpus_without_swaps_is_swapped_by_rules(place, tmp_path):
     """As a folder of recordings has them: clips and texts, no more."""
     clips, captions = tables()
     Corpus(tmp_path, clips, captions[["clip", "text"]], NO_EVENTS).save()
-    _, made, captioner = arguments(place)
-    table, left_out = splits.score_before_after(tmp_path, made, captioner, place, "test", 2, 1, CPU)
+    files = (SimpleNamespace(path=tmp_path), *made(place)[1:])
+    build(before_after, files, tmp_path, split="test", other_clips=2, permutations=1, pairs=0)
+    table, left_out = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("before_after", "left_out"))
     order = table[table["test"] == "order"]
     assert order["clip"].tolist() == ["test/0", "test/1", "test/2", "test/3", "test/0"]
     assert order["swap"][0] == "a bell then a dog" and "no connective" in set(left_out["reason"])
-    assert score((tmp_path, made, captioner), tmp_path).nll.shape == (4, 9)
+    assert score(files, tmp_path).nll.shape == (4, 9)
 
 
 def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     """Two sounds in both orders and at once, on the frames of four clips."""
-    _, made, captioner = arguments(place)
-    by_clip = frames.load(made)
+    by_clip = frames.load(place / "frames.safetensors")
     names = [f"pairs/0000-{order}" for order in ("ab", "ba", "both")]
     clips = pd.DataFrame({"clip": names, "split": "pairs", "path": "none.wav", "seconds": 1.0})
     texts = ["a dog then a bell", "a bell then a dog", "a dog and a bell"]
@@ -289,7 +310,9 @@ def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     Corpus(tmp_path, clips, captions, NO_EVENTS).save()
     heard = [by_clip[f"test/{i}"] for i in range(3)]
     frames.save(tmp_path / "frames.safetensors", names, heard)
-    table = splits.score_pairs(tmp_path, tmp_path / "frames.safetensors", captioner, "pairs", 2, CPU)
+    *_, network, vocabulary = loaded(place)
+    source = inputs.Source(tmp_path, tmp_path).part("pairs")
+    table = before_after.score_pairs(network, vocabulary, *source, 2)
     assert table["comparison"].tolist() == ["reversed", "overlap"]
     *_, network, vocabulary = loaded(place)
     ids = [vocabulary.encode(text) for text in texts]
@@ -302,6 +325,39 @@ def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
         assert {cell: getattr(row, f"shuffled_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
 
 
-def test_unknown_split_names_those_there_are(place):
+def test_unknown_split_names_those_there_are(place, tmp_path):
     with pytest.raises(ValueError, match=r"no clip of split 'tset'.*'test'"):
-        splits.score_band(*arguments(place), place / "band.npz", "tset", 0, 1, CPU)
+        build(bands, made(place), tmp_path, split="tset", band=0, of=1)
+
+
+# --- what a stage may reach ----------------------------------------------------------------------------
+
+READ = {"corpus", "corpus.text", "corpus.audio"}
+NETWORKS = {f"models.{name}" for name in ("captioner", "decoder", "checkpoint", "device", "frames")}
+ENCODER = {f"models.{name}" for name in ("encoder", "tagger", "frontend")}
+SCORING = {f"scoring.{name}" for name in ("engine", "compiled", "layers", "trie")}
+TRAINING = {f"training.{name}" for name in ("loop", "augment", "captioning", "subset", "selection")}
+PERTURB = {f"corpus.perturb.{name}" for name in ("controls", "items", "swaps", "words")}
+LISTENS = READ | NETWORKS | ENCODER | {"study.stages.inputs"}
+REACHES = {
+    "corpus": set(),
+    "encoder": READ | NETWORKS | ENCODER | {"training.tagging", "training.loop"} - {"models.frames"},
+    "encoder_published": READ | NETWORKS | ENCODER | {"models.published.encoders", "models.published.files"},
+    "frames": READ | NETWORKS | ENCODER,
+    "captioner": READ | NETWORKS | ENCODER | TRAINING,
+    "captioner_finetuned": READ | NETWORKS | ENCODER | TRAINING | {"training.finetuning"},
+    "captions": LISTENS | {"models.decoding"},
+    "bands": LISTENS | SCORING | {"scoring.store"},
+    "losses": {"corpus", "scoring.store"},
+    "losses_given": {"corpus", "scoring.store", "scoring.given"},
+    "bank": LISTENS | SCORING | {"corpus.ngram"},
+    "before_after": LISTENS | SCORING | PERTURB | {"corpus.ngram", "corpus.soundscapes.grammar"},
+}
+
+
+@pytest.mark.parametrize("stage", REACHES)
+def test_a_stage_reaches_what_it_uses_alone(stage):
+    """A change elsewhere makes nothing of the stage stale."""
+    found = {name.removeprefix("aacstudy.") for name in reached([f"aacstudy.study.stages.{stage}"])}
+    packages = {"models", "scoring", "training", "study.stages", "models.published"}
+    assert found - packages <= REACHES[stage] | {f"study.stages.{stage}"}
