@@ -153,7 +153,7 @@ def test_pools_are_what_was_stored(place, tmp_path):
 
 def test_token_losses_sum_to_the_captions(place):
     folder, scored, trained, network, vocabulary = place
-    table = token_losses(scored, trained.corpus, folder / "captioner.safetensors", "test", [5, 0], CPU)
+    table = token_losses(scored, trained.corpus, folder, "test", [5, 0], CPU)
     part, clips = scored.part("test")
     assert list(dict.fromkeys(table["caption"])) == [5, 0]
     for caption, rows in table.groupby("caption"):

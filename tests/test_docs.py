@@ -97,6 +97,44 @@ def test_every_notebook_has_the_same_parameters():
 
 
 @pytest.mark.slow
+def test_a_dropped_notebook_runs_in_the_batch(smoke):
+    """The cells of the page in a new file: a page, a card and a number, and again only when what it reads changes."""
+    plain = nbformat.read(smoke.folder / "notebooks" / "05_retrieval.ipynb", as_version=4)
+    (parameters,) = (cell for cell in plain.cells if "parameters" in cell.metadata.get("tags", ()))
+    begin, answer = map(nbformat.v4.new_code_cell, blocks("A notebook", "python"))
+    question = nbformat.v4.new_markdown_cell("# Are long captions dear?")
+    (metadata,) = blocks("A notebook", "json")
+    notebook = nbformat.v4.new_notebook(
+        cells=[question, parameters, begin, answer], metadata={**plain.metadata, **json.loads(metadata)}
+    )
+    (page,) = blocks("A notebook", "yaml")
+    study, file = smoke.folder / "studies" / "length.yml", smoke.folder / "notebooks" / "10_length.ipynb"
+    nbformat.write(notebook, file)
+    study.write_text(page, encoding="utf-8")
+    try:
+        assert smoke.planned("length") == ["index", "notebook 05_retrieval", "notebook 10_length"]
+        status, output = smoke.aacstudy("run", "length", "--cores", "2")
+        assert status == 0, output
+        assert smoke.planned("length") == []
+        file.write_text(file.read_text(encoding="utf-8").replace("cost more", "cost much"), encoding="utf-8")
+        assert smoke.planned("length") == ["index", "notebook 10_length"]
+    finally:
+        file.unlink()
+        study.unlink()
+    report = smoke.reports / "length"
+    index = (report / "index.html").read_text(encoding="utf-8")
+    assert 'href="10_length.html"' in index and "Are long captions dear?" in index
+    assert "length.correlation" in json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert "10_length.ipynb used what" not in output
+    record = json.loads((report / "pages" / "10_length.json").read_text(encoding="utf-8"))
+    assert {one.split("/")[0] for one in record["provenance"]["artifacts"]} >= {
+        "losses",
+        "captioner",
+        "corpus",
+    }
+
+
+@pytest.mark.slow
 def test_a_normaliser_enters_the_grid(smoke):
     check = "print(sorted(mark for name, mark in cells if name == 'local_centre'), {type(v).__name__ for v in cells['local_centre', 'online'].values})"
     printed = pasted("A normaliser", check, smoke.folder, smoke.environment)
