@@ -14,7 +14,7 @@ ROOMS = {
     "paths": set(),
     "corpus": {"options", "paths"},
     "models": {"options", "corpus.text", "corpus.audio"},
-    "training": {"options", "corpus", "models", "analysis.tagging"},
+    "training": {"options", "corpus", "models"},
     "scoring": {"options", "corpus", "models"},
     "analysis": {"options", "paths", "corpus", "scoring.store", "study.parameters", "report.provenance"},
     "report": {"paths"},

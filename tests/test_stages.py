@@ -18,7 +18,9 @@ from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.store import join
-from aacstudy.study.artifacts import reached
+from aacstudy.study import run
+from aacstudy.study.artifacts import PACKAGE, reached
+from aacstudy.study.parameters import Study
 from aacstudy.study.stages import bands, before_after, captions, inputs
 
 CPU = torch.device("cpu")
@@ -336,13 +338,16 @@ READ = {"corpus", "corpus.text", "corpus.audio"}
 NETWORKS = {f"models.{name}" for name in ("captioner", "decoder", "checkpoint", "device", "frames")}
 ENCODER = {f"models.{name}" for name in ("encoder", "tagger", "frontend")}
 SCORING = {f"scoring.{name}" for name in ("engine", "compiled", "layers", "trie")}
-TRAINING = {f"training.{name}" for name in ("loop", "augment", "captioning", "subset", "selection")}
+TRAINING = {f"training.{name}" for name in ("loop", "augment", "captioning")}
 PERTURB = {f"corpus.perturb.{name}" for name in ("controls", "items", "swaps", "words")}
 LISTENS = READ | NETWORKS | ENCODER | {"study.stages.inputs"}
 REACHES = {
     "corpus": set(),
-    "encoder": READ | NETWORKS | ENCODER | {"training.tagging", "training.loop"} - {"models.frames"},
-    "encoder_published": READ | NETWORKS | ENCODER | {"models.published.encoders", "models.published.files"},
+    "encoder": READ | NETWORKS | ENCODER | {"training.tagging", "training.loop"},
+    "encoder_published": READ
+    | NETWORKS
+    | ENCODER
+    | {"models.published.encoders", "models.published.files", "models.cnn14"},
     "frames": READ | NETWORKS | ENCODER,
     "captioner": READ | NETWORKS | ENCODER | TRAINING,
     "captioner_finetuned": READ | NETWORKS | ENCODER | TRAINING | {"training.finetuning"},
@@ -361,3 +366,40 @@ def test_a_stage_reaches_what_it_uses_alone(stage):
     found = {name.removeprefix("aacstudy.") for name in reached([f"aacstudy.study.stages.{stage}"])}
     packages = {"models", "scoring", "training", "study.stages", "models.published"}
     assert found - packages <= REACHES[stage] | {f"study.stages.{stage}"}
+
+
+def stale(module: str, study: str = "demo") -> dict[str, int]:
+    """Artifacts of a study that a change of one module makes stale, by stage: they reach it, or an input does."""
+    changed, counts = set(), {}
+    for one in run.everything(Study.load(study)):
+        own = any(module in reached([name]) for name in one.code)
+        if own or any((given.stage, given.key) in changed for given in one.inputs):
+            changed.add((one.stage, one.key))
+            counts[one.stage] = counts.get(one.stage, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("analysis.statistics", set()),
+        ("analysis.retrieval.metrics", set()),
+        ("analysis.captions", set()),
+        ("report.figures", set()),
+        ("models.cnn14", set()),  # the encoder of another study
+        ("models.published.encoders", set()),
+        ("study.download", set()),
+        ("study.session", set()),
+        ("study.run", set()),
+        ("corpus.describe", set()),
+        ("models.decoding", {"captions"}),
+        ("corpus.perturb.swaps", {"before_after"}),
+        ("corpus.ngram", {"before_after", "bank"}),
+        ("training.captioning", {"captioner", "captions", "bands", "losses", "bank", "before_after"}),
+    ],
+)
+def test_one_changed_line_makes_only_what_uses_it_stale(module, stages):
+    assert (PACKAGE / module.replace(".", "/")).with_suffix(".py").exists() or (
+        PACKAGE / module.replace(".", "/")
+    ).is_dir()
+    assert set(stale(f"aacstudy.{module}")) == stages

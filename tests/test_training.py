@@ -31,8 +31,8 @@ from aacstudy.options import (
 )
 from aacstudy.scoring.reference import nll_reference, token_counts
 from aacstudy.training import augment, captioning, selection, tagging
+from aacstudy.training.augment import training_part
 from aacstudy.training.loop import adamw, run_epochs
-from aacstudy.training.subset import training_part
 
 CPU = torch.device("cpu")
 
@@ -828,7 +828,7 @@ def test_captioning_on_a_corpus(tmp_path, select):
     if select == "cider_d":
         from aac_metrics.functional import cider_d
 
-        written = captioning.write(network, embedded[4:], vocabulary)
+        written = selection.write(network, embedded[4:], vocabulary)
         references = [[f"a dog barks {word} validation" for word in ("once", "na")]] * 2
         expected = float(cider_d(written, references, return_all_scores=False))
         assert history["validation_cider_d"].max() == pytest.approx(expected, abs=1e-9)

@@ -122,3 +122,12 @@ def load(path: Path) -> dict[str, Tensor]:
         frames = file.get_tensor("frames")
         lengths = file.get_tensor("lengths").tolist()
     return dict(zip(clips, frames.split(lengths), strict=True))
+
+
+def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Frames of clips [time, dim] -> ([clips, longest, dim], bool padding [clips, longest], None if all are equal)."""
+    lengths = torch.tensor([len(one) for one in frames])
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
+    if (lengths == lengths[0]).all():
+        return padded, None
+    return padded, torch.arange(padded.shape[1])[None, :] >= lengths[:, None]

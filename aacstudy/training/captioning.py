@@ -6,6 +6,8 @@ Source of the recipe: arXiv 2308.15090 and 2309.00454, and the authors' code.
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -19,21 +21,11 @@ from aacstudy.corpus.text import PAD, Vocabulary, pad, tokenise
 from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner, token_nll
 from aacstudy.models.checkpoint import save_captioner
-from aacstudy.models.decoding import forbidden_repeats, greedy
-from aacstudy.options import DecoderOptions, DecodingOptions, TrainingOptions
+from aacstudy.models.frames import pad_frames
+from aacstudy.options import DecoderOptions, TrainingOptions
 from aacstudy.training import augment
+from aacstudy.training.augment import training_part
 from aacstudy.training.loop import adamw, run_epochs
-from aacstudy.training.selection import scorer
-from aacstudy.training.subset import training_part
-
-
-def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Frames of clips [time, dim] -> ([clips, longest, dim], bool padding [clips, longest], None if all are equal)."""
-    lengths = torch.tensor([len(one) for one in frames])
-    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
-    if (lengths == lengths[0]).all():
-        return padded, None
-    return padded, torch.arange(padded.shape[1])[None, :] >= lengths[:, None]
 
 
 def batch_loss(
@@ -179,22 +171,6 @@ def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) 
     return total / tokens
 
 
-def write(
-    captioner: Captioner, frames: Sequence[Tensor], vocabulary: Vocabulary, batch: int = 64
-) -> list[str]:
-    """One greedy caption for each clip [time, dim], at the default decoding options."""
-    device = next(captioner.parameters()).device
-    options = DecodingOptions()
-    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)
-    texts = []
-    for i in tqdm(range(0, len(frames), batch), desc="writing captions", leave=False):
-        clips, padding = pad_frames([frames[row] for row in range(i, min(i + batch, len(frames)))])
-        padding = None if padding is None else padding.to(device)
-        found = greedy(captioner, clips.to(device), padding, options, forbidden, vocabulary.bos)
-        texts += [vocabulary.decode(one.tokens) for (one,) in found]
-    return texts
-
-
 def learning_rates(
     optimiser: torch.optim.Optimizer, options: TrainingOptions, batches: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
@@ -216,8 +192,11 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
     """Train a captioner on a corpus' training split; write captioner and history into ``folder``."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     decoder = DecoderOptions(**parameters["decoder"])
-    # first of all, as what it needs may be missing
-    metric = None if options.select == "validation_loss" else scorer(options.select, device)
+    judge = None
+    if options.select != "validation_loss":
+        # First of all, as what it needs may be missing. By name, so that a key covers how captions are learnt, not
+        # how an epoch's captions are written and judged: a change of decoding trains nothing anew.
+        judge = import_module("aacstudy.training.selection").Judge(options.select, device)
     corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
     training, validation = training_part(corpus.split("train"), options, seed), corpus.split("validation")
     vocabulary = Vocabulary.fit(training.captions["text"])
@@ -235,11 +214,8 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
     references: list[list[str]] = [[] for _ in validation.clips["clip"]]
     for owner, text in zip(validation.owners(), validation.captions["text"]):
         references[owner].append(" ".join(tokenise(text)))
-
-    def score(captioner: Captioner, clips: Sequence[Tensor]) -> float:
-        return metric(write(captioner, clips, vocabulary), references)
-
-    history = train(captioner, *sets, options, seed, folder, score if metric else None)
+    score = judge and partial(judge.score, vocabulary=vocabulary, references=references)
+    history = train(captioner, *sets, options, seed, folder, score)
     save_captioner(folder / "captioner.safetensors", captioner, vocabulary, parameters)
     history.to_csv(folder / "history.csv", index=False)
     write_about(folder, captioner, len(vocabulary))

@@ -17,11 +17,12 @@ from aacstudy.corpus.audio import read
 from aacstudy.corpus.text import Vocabulary, pad
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_encoder, save_captioner, save_encoder
+from aacstudy.models.frames import pad_frames
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import DecoderOptions, TrainingOptions
-from aacstudy.training.captioning import batch_loss, learning_rates, mean_loss, pad_frames, write_about
+from aacstudy.training.augment import training_part
+from aacstudy.training.captioning import batch_loss, learning_rates, mean_loss, write_about
 from aacstudy.training.loop import adamw, run_epochs
-from aacstudy.training.subset import training_part
 
 
 def encode(encoder: Tagger, paths: Sequence[Path]) -> list[Tensor]:
