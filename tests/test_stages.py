@@ -21,7 +21,7 @@ from aacstudy.scoring.store import join
 from aacstudy.study import run
 from aacstudy.study.artifacts import PACKAGE, reached
 from aacstudy.study.parameters import Study
-from aacstudy.study.stages import bands, before_after, captions, inputs
+from aacstudy.study.stages import bands, before_after, captions, inputs, plan
 
 CPU = torch.device("cpu")
 EVENTS = ("dog", "car", "bell", "rain", "door", "bird")
@@ -403,3 +403,17 @@ def test_one_changed_line_makes_only_what_uses_it_stale(module, stages):
         PACKAGE / module.replace(".", "/")
     ).is_dir()
     assert set(stale(f"aacstudy.{module}")) == stages
+
+
+def test_a_notebook_may_read_another_split_and_other_variants():
+    study = Study.load("demo")
+    found = plan.needed(study, ["losses/pairs:first_variants"])
+    assert [one.stage for one in found] == ["corpus", *["losses"] * 6]
+    assert {one.parameters["split"] for one in found[1:]} == {"pairs"}
+    assert {one.label.rsplit("-", 2)[0] for one in found[1:]} == {"base", study.variants[1]}
+    assert plan.losses(study, "base", 1).key != plan.losses(study, "base", 1, "pairs").key
+    none = Study.load("demo", {"corpus": {"pairs": 0}})
+    assert [one.stage for one in plan.needed(none, ["losses/pairs", "captions"])][1:] == ["captions"] * 3
+    for wrong in ("loses", "losses:variant"):
+        with pytest.raises(ValueError, match="for a notebook to read; there are"):
+            plan.needed(study, [wrong])

@@ -170,8 +170,8 @@ def build_index(study: Study) -> Path:
         "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
     headlines = [row for row in HEADLINES if row[1] in results]
-    notebooks = [(name, notebooks.read(name).title) for name in study.notebooks]
-    return render.index(out, about, notebooks, headlines, _citation())
+    pages = [(name, notebooks.read(name).title) for name in study.notebooks]
+    return render.index(out, about, pages, headlines, _citation())
 
 
 def _citation() -> Path | None:
