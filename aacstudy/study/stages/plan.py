@@ -95,7 +95,7 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
 
 def _weights(name: str) -> dict[str, str]:
     """The file of published weights; its size and time tell, at no cost, that it may have changed."""
-    path = import_module("aacstudy.study.download").find_weights(name).resolve()
+    path = import_module("aacstudy.study.weights").find_weights(name).resolve()
     about = path.stat()
     return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
 
