@@ -294,14 +294,14 @@ def _write_csv(table, path: Path | None) -> None:
 
 
 def _check_data(options) -> int:
-    from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, folder
+    from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, describe, folder
 
     reader = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps}[options.kind]
     decode = options.decode or options.kind == "folder"
     corpus, defects = reader.check(options.root, decode, options.cores)
     if defects:
         raise CorpusError(defects)
-    print(corpus.summary())
+    print(describe.summary(corpus))
     unusable = corpus.missing[corpus.missing["reason"] != NO_FILE]
     for clip, reason in zip(unusable["clip"], unusable["reason"]):
         print(f"left out: {clip}: {reason}")

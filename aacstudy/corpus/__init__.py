@@ -69,22 +69,6 @@ class Corpus:
         rows = {clip: row for row, clip in enumerate(self.clips["clip"])}
         return [rows[clip] for clip in self.captions["clip"]]
 
-    def summary(self) -> str:
-        """A line for each split: clips, seconds, captions, pool, and how many clips were left out."""
-        lines = []
-        for name in self.clips["split"].unique():
-            part = self.split(name)
-            seconds, (n, digest) = part.clips["seconds"], part.pool()
-            lines.append(
-                f"{name}: {n} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(part.captions)} captions, "
-                f"pool {n}-{digest}"
-            )
-            if len(part.missing):
-                gone = int((part.missing["reason"] == NO_FILE).sum())
-                unusable = len(part.missing) - gone
-                lines[-1] += f"; left out: {gone} without a file, {unusable} with an unusable one"
-        return "\n".join(lines)
-
     def save(self) -> None:
         """Write the tables into ``folder`` as CSV; ``missing.csv`` only where a clip is."""
         self.clips.to_csv(self.folder / "clips.csv", index=False)
@@ -113,5 +97,5 @@ def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
     corpus = replace(corpus, folder=folder)
     corpus.save()
     if len(corpus.missing):
-        print(corpus.summary(), file=sys.stderr)
+        print(f"{len(corpus.missing)} clips are left out, missing.csv says why", file=sys.stderr)
     return corpus

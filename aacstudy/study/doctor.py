@@ -147,7 +147,7 @@ def _metrics() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from aacstudy.study.download import WEIGHTS, find_weights
+    from aacstudy.study.weights import WEIGHTS, find_weights
 
     for name in WEIGHTS:
         try:

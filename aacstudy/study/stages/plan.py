@@ -12,6 +12,7 @@ from importlib import import_module
 from aacstudy import paths
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import BASE, Study
+from aacstudy.study.weights import find_weights
 
 # Kind of corpus -> the module that reads or makes it.
 READERS = {
@@ -98,7 +99,7 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
 
 def _weights(name: str) -> dict[str, str]:
     """The file of published weights; its size and time tell, at no cost, that it may have changed."""
-    path = import_module("aacstudy.study.download").find_weights(name).resolve()
+    path = find_weights(name).resolve()
     about = path.stat()
     return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
 
