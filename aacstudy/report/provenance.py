@@ -20,22 +20,19 @@ PACKAGES = (
     "papermill",
     "nbconvert",
 )
+# absolute paths within a text, all but their last part
+FOLDERS = re.compile(r"(?<![\w.:/])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)*/(?=[\w.@+-]+)")
 
 
 def collect(
-    parameters: dict,
-    artifacts: list[dict],
-    started: datetime,
-    device: str = "cpu",
-    seeds: list[int] | None = None,
+    parameters: dict, artifacts: list[dict], started: datetime, device: str, seeds: list[int]
 ) -> dict:
     """The record for page.provenance, made of plain JSON types.
 
-    `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began (taken as UTC where
-    it has no zone); `seeds` default to those found in the parameters. Absolute paths keep their last part only.
+    `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began, with its zone.
+    Absolute paths keep their last part only.
     """
     now = datetime.now(UTC)
-    started = started if started.tzinfo else started.replace(tzinfo=UTC)
     fields = ("stage", "key", "seconds", "reused")
     return {
         "commit": commit(),
@@ -44,9 +41,9 @@ def collect(
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": cores(),
-        "device": str(device),
+        "device": device,
         "versions": versions(),
-        "seeds": _seeds(parameters) if seeds is None else [int(seed) for seed in seeds],
+        "seeds": seeds,
         "parameters": private(parameters),
         "artifacts": [private({f: artifact[f] for f in fields if f in artifact}) for artifact in artifacts],
     }
@@ -99,14 +96,3 @@ def private(value):
         absolute = re.match(r"(/|~|[A-Za-z]:[\\/]|\\\\|file:)", text)
         return "…/" + re.split(r"[\\/]", text.rstrip("/\\"))[-1] if absolute else text
     return value.item() if hasattr(value, "item") else value
-
-
-def _seeds(parameters: dict) -> list[int]:
-    """All integers under keys named seed or seeds, at any depth."""
-    found: list[int] = []
-    for key, value in parameters.items():
-        if isinstance(value, dict):
-            found += _seeds(value)
-        elif str(key) in ("seed", "seeds"):
-            found += [int(seed) for seed in (value if isinstance(value, list | tuple) else [value])]
-    return sorted(set(found))

@@ -192,10 +192,7 @@ def write_page(found: Found, folder: Path) -> Path:
     """Write an answered query as one self-contained page below ``folder/search``; returns its path."""
     import matplotlib.pyplot as plt
 
-    from aacstudy.report import document, figures
-    from aacstudy.report.markup import figure_svg
-    from aacstudy.report.players import player
-    from aacstudy.report.tables import table_html
+    from aacstudy.report import figures, html
 
     formats = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
     shown = {name: form for name, form in formats.items() if name in found.table}
@@ -207,15 +204,17 @@ def write_page(found: Found, folder: Path) -> Path:
         caption = (
             f"Each dot is one of the {len(found.scores)} clips; numbered are the best {len(found.table)}."
         )
-        figure = figure_svg(ax, "standing", _alt(found), caption)
+        svg = html.drawn(ax.figure, "standing", "svg")
+        plt.close(ax.figure)
+        figure = html.figure_html(svg, "standing", _alt(found), caption)
     index = folder / "index.html"
-    return document.write(
+    return html.write(
         folder / "search" / f"{slug(found)}.html", "search.html.j2",
         found=found,
         study_name=found.study.study,
-        players=[player(path, None, label, text) for label, path, text in found.sounds],
+        players=[html.player(path, None, label, text) for label, path, text in found.sounds],
         # a text's table stands below players that bear the clips' captions
-        table=table_html(found.table.drop(columns="captions", errors="ignore"), found.about, shown),
+        table=html.table_html(found.table.drop(columns="captions", errors="ignore"), found.about, shown),
         figure=figure,
         index="../index.html" if index.exists() else None,
     )  # fmt: skip
