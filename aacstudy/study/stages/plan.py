@@ -16,6 +16,7 @@ from aacstudy.study.parameters import BASE, Study
 # Kind of corpus -> the module that reads or makes it.
 READERS = {
     "soundscapes": "aacstudy.corpus.soundscapes.scenes",
+    "recordings": "aacstudy.corpus.recordings",
     "folder": "aacstudy.corpus.folder",
     "clotho": "aacstudy.corpus.clotho",
     "audiocaps": "aacstudy.corpus.audiocaps",
@@ -44,14 +45,16 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
     if options.name == "soundscapes":
-        unused = ("root", "decode")
-        parameters = {name: value for name, value in asdict(options).items() if name not in unused}
+        parameters = composed
         return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
     # as scoring.matrix: a page means the same from every working folder, a notebook's too
     place = str((paths.root() / options.root).resolve()) if options.root else ""
     content = import_module(module).fingerprint(place)
     parameters = {"name": options.name, "root": place, "content": content, "decode": options.decode}
+    if options.name == "recordings":
+        parameters = composed | {"root": place, "content": content}
     return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
 
 
@@ -174,7 +177,7 @@ def before_after(study: Study, variant: str, seed: int) -> Artifact:
         "split": scored.scoring.split,
         "other_clips": options.other_clips,
         "permutations": options.permutations,
-        "pairs": scored.corpus.pairs if scored.corpus.name == "soundscapes" else 0,
+        "pairs": scored.corpus.pairs if scored.corpus.name in ("soundscapes", "recordings") else 0,
     }
     inputs = heard(study, variant, seed)
     return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _code("before_after"))
