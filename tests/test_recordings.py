@@ -1,4 +1,4 @@
-"""Scenes of recordings: which recording is heard where, that splits share none, and every defect of a bad folder."""
+"""Scenes of recordings: what is heard where, that splits share nothing, and every defect."""
 
 from collections import Counter
 from dataclasses import replace
@@ -65,7 +65,7 @@ def built(esc, tmp_path_factory) -> Corpus:
     return build(tmp_path_factory.mktemp("built"), replace(SMALL, root=str(esc[0])))
 
 
-# --- what is read ---------------------------------------------------------------------------------------
+# --- what is read ---
 
 
 def test_recordings_of_the_published_layout(esc):
@@ -133,11 +133,11 @@ def test_all_takes_of_a_source_go_where_its_lowest_fold_goes(esc, tmp_path):
     ]  # fmt: skip
 
 
-# --- what is heard --------------------------------------------------------------------------------------
+# --- what is heard ---
 
 
 def test_scenes_sound_as_their_tables_say(esc, built):
-    """In the span of each event its recording's tone is there, and none of a recording that is not listed."""
+    """In the span of each event its recording's tone is there, and no tone of others."""
     _, hertz = esc
     loaded = Corpus.load(built.folder)
     for name in ("clips", "captions", "events", "sources"):
@@ -220,7 +220,7 @@ def test_a_short_recording_is_repeated():
     assert len(pauses) in (1, 2) and (pauses == pauses[0]).all() and 800 <= pauses[0] <= 3250
 
 
-# --- what is wrong --------------------------------------------------------------------------------------
+# --- what is wrong ---
 
 
 def copied(root: Path, to: Path) -> Path:
@@ -260,15 +260,15 @@ DEFECTS = {
     "no column": (edited(",fold,", ",flod,"), "header: wants filename,fold,category,src_file"),
     "no fold": (edited("A-0.wav,1,", "A-0.wav,,"), "line 2, fold: '' is none of 1 to 5"),
     "fold 6": (edited("A-0.wav,1,", "A-0.wav,6,"), "line 2, fold: '6' is none of 1 to 5"),
-    "twice": (edited("2-103-A-3.wav", "1-100-A-0.wav"), "line 5, filename: '1-100-A-0.wav' is listed on line 2"),
-    "outside": (edited("1-100-A-0.wav", "../../secret.wav"), "line 2, filename: '../../secret.wav' leads outside"),
+    "twice": (edited("2-103-A-3.wav", "1-100-A-0.wav"), "line 5, filename: '1-100-A-0.wav' is listed on"),
+    "outside": (edited("1-100-A-0.wav", "../../secret.wav"), "line 2, filename: '../../secret.wav' leads"),
     "outside, as Windows writes it": (edited("1-100-A-0.wav", "..\\\\secret.wav"), "leads outside"),
     "not there": (removed, "1-100-A-0.wav: no such file"),
     "silent": (silent, "1-100-A-0.wav: is silent, every sample is 0"),
     "nearly silent": (nearly_silent, "1-100-A-0.wav: is silent, no sample is above 0.0001"),
     "no audio": (no_audio, "audio: no audio; it wants the 15 recordings of esc50.csv"),
     "no words": (edited(",sea_waves,", ",sea_wvaes,"), "class 'sea_wvaes'; nearest: 'sea_waves'"),
-    "page": (edited("https://example.org/2", "javascript:alert(1)", "SOURCES.csv"), "url: 'javascript:alert(1)' is no"),
+    "page": (edited("https://example.org/2", "javascript:x()", "SOURCES.csv"), "url: 'javascript:x()' is no"),
 }  # fmt: skip
 
 
@@ -314,14 +314,14 @@ def test_nothing_there(tmp_path, inside, message):
 
 
 @pytest.mark.parametrize(
-    ("events", "message"), [(("dog", "rain"), "no recording of 'rain'; there are"), (("dog",), "makes no pairs")]
-)  # fmt: skip
+    ("events", "message"), [(("dog", "rain"), "no recording of 'rain'"), (("dog",), "makes no pairs")]
+)
 def test_kinds_of_sound_that_no_recording_has(esc, tmp_path, events, message):
     with pytest.raises(ValueError, match=message):
         build(tmp_path, replace(SMALL, root=str(esc[0]), events=events))
 
 
-# --- in a study -----------------------------------------------------------------------------------------
+# --- in a study ---
 
 
 def test_the_stage_makes_it_and_its_key_follows_content(esc, tmp_path, monkeypatch):
@@ -358,7 +358,7 @@ def test_its_study():
     assert study.varied("positions").decoder.frame_positions == "sinusoidal"
 
 
-# --- its words ------------------------------------------------------------------------------------------
+# --- its words ---
 
 
 def test_all_fifty_classes_have_words():

@@ -139,7 +139,7 @@ def _of_table(base: Path) -> tuple[list[Row], list[str]]:
 
 
 def _of_folders(base: Path) -> tuple[list[Row], list[str]]:
-    """Recordings of class folders: of a class, a fifth of its sources each for validation and test."""
+    """Recordings of class folders: a fifth of a class's sources each for validation and test."""
     rows = []
     for folder in sorted(path for path in base.iterdir() if path.is_dir() and path.name[0] != "."):
         names = {name: _TAKE.sub("", Path(name).stem) for name in sorted(audio_names(folder))}
@@ -208,7 +208,7 @@ def _attribution(base: Path) -> tuple[dict[str, tuple[str, str, str, str]], list
 
 @dataclass(frozen=True)
 class Pool:
-    """Recordings by split and kind of sound, see scenes.Sounds; each is decoded where it is heard."""
+    """Recordings by split and kind of sound, decoded where they are heard; see scenes.Sounds."""
 
     # (split, kind) -> clip, path, onset, offset (s)
     recordings: dict[tuple[str, str], list[tuple[str, str, float, float]]]
@@ -291,7 +291,7 @@ def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
 
 @lru_cache  # a study asks many times; files do not change while it is planned
 def fingerprint(root: str) -> str:
-    """Digest of the tables and of the recordings' names, sizes and times: changes when the corpus may have."""
+    """Digest of the tables and of the recordings' names, sizes and times."""
     base = _base(root)
     tables = [_table(base), base / "SOURCES.csv", base / "LICENSE"]
     folders = [path for path in base.iterdir() if path.is_dir()]

@@ -1,8 +1,8 @@
-"""Scenes of one event, two in sequence or two at once, over background noise; short tagging clips; pairs of scenes.
+"""Scenes of one event, two in sequence or two at once, over noise; tagging clips; pairs of scenes.
 
-Everything about a clip follows from (seed, split, number), so clips can be made in any order and by any number
-of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the last-bit differences between
-processors: the files are the same bytes everywhere.
+Everything about a clip follows from (seed, split, number), so clips can be made in any order and by
+any number of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the
+last-bit differences between processors: the files are the same bytes everywhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,11 @@ ORDERS = ("ab", "ba", "both")
 KINDS = ("single", "sequence", "overlap")
 _STREAMS = (*SPLITS, PAIRS)
 
-# Everyday sounds are not equally frequent; the order below is from frequent to rare (Zipf, exponent 0.6).
+# Everyday sounds are not equally frequent; below, from frequent to rare (Zipf, exponent 0.6).
 _FREQUENT_FIRST = (
-    "man", "rain", "engine", "bird", "dog", "woman", "wind", "footsteps", "stream", "crowd", "typing", "bell",
-    "horn", "thunder", "baby", "applause", "siren", "phone", "knock", "cat", "clock", "laugh", "alarm", "cricket",
-    "helicopter", "cow", "vacuum", "glass",
+    "man", "rain", "engine", "bird", "dog", "woman", "wind", "footsteps", "stream", "crowd",
+    "typing", "bell", "horn", "thunder", "baby", "applause", "siren", "phone", "knock", "cat",
+    "clock", "laugh", "alarm", "cricket", "helicopter", "cow", "vacuum", "glass",
 )  # fmt: skip
 BY_FREQUENCY = _FREQUENT_FIRST + tuple(event for event in EVENTS if event not in _FREQUENT_FIRST)
 
@@ -134,7 +134,10 @@ def _spans(kind: str, events: tuple[str, ...], seconds: float, rng: np.random.Ge
 
 
 def plan(split: str, number: int, options: CorpusOptions) -> Scene:
-    """Draw what a clip holds: 20 % one event, 50 % two in sequence, 30 % two at once; tagging clips 60 % one."""
+    """Draw what a clip holds: 20 % one event, 50 % two in sequence, 30 % two at once.
+
+    Tagging clips hold one event in 60 %, else two at once.
+    """
     rng = _rng(options, split, number, 0)
     tagging = split.startswith("tagging")
     seconds = options.tagging_seconds if tagging else options.seconds
@@ -157,10 +160,10 @@ def _surroundings(options: CorpusOptions, rng: np.random.Generator) -> dict:
 
 
 def plan_pair(number: int, options: CorpusOptions) -> tuple[Scene, Scene, Scene]:
-    """Three clips of the same two sounds: a before b, b before a, both at once; all else is the same.
+    """Three clips of the same two sounds: a before b, b before a, both at once; else the same.
 
-    A sound is made once, long enough for the whole clip; where the two come in sequence, only its beginning is heard,
-    the same samples in both orders.
+    A sound is made once, long enough for the whole clip; where the two come in sequence, only its
+    beginning is heard, the same samples in both orders.
     """
     rng = _rng(options, PAIRS, number, 0)
     seconds = options.seconds
@@ -215,7 +218,7 @@ def background(n: int, sample_rate: int, slope: float, hum: bool, rng: np.random
 def streams(scene: Scene, options: CorpusOptions) -> list[np.random.Generator]:
     """Generators of a scene's sounds, one for each span, and last that of its noise.
 
-    A pair's sounds have streams of their own, wherever they are heard; others draw from one in turn.
+    A pair's sounds have streams of their own, whatever their order; others draw from one in turn.
     """
     rng = _rng(options, scene.split, scene.number, 1)
     if not scene.order:
@@ -254,7 +257,10 @@ def _beginning(sound: np.ndarray, span: Span, rate: int) -> np.ndarray:
 
 
 def write_captions(scenes: list[Scene], options: CorpusOptions) -> pd.DataFrame:
-    """Captions of scenes as a table; no text twice within validation or test (duplicates fill the top ranks)."""
+    """Captions of scenes as a table; no text twice within validation or test.
+
+    Duplicates would fill the top ranks.
+    """
     taken: dict[str, set[str]] = {"validation": set(), "test": set()}
     rows, rates = [], grammar.Rates(rare=options.wording == "rare")
     for scene in scenes:
@@ -282,7 +288,7 @@ def planned(options: CorpusOptions) -> list[Scene]:
 def compose(
     folder: Path, scenes: list[Scene], options: CorpusOptions, cores: int, sounds: Sounds = synthesised
 ) -> Corpus:
-    """Mix scenes into ``folder`` and write their captions; the tables of the corpus are not saved yet."""
+    """Mix scenes into ``folder`` and write their captions; the tables are not saved yet."""
     for split in {scene.split for scene in scenes}:
         (folder / "audio" / split).mkdir(parents=True, exist_ok=True)
     chunks = [scenes[i : i + 32] for i in range(0, len(scenes), 32)]
@@ -309,7 +315,7 @@ def compose(
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Make the embedded corpus in ``folder``: audio, clips, captions, events. Same options, same bytes.
+    """Make the embedded corpus in ``folder``: audio and tables. Same options, same bytes.
 
     Raises ValueError for an unknown kind of sound in the options.
     """
