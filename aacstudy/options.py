@@ -6,7 +6,7 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 
 from dataclasses import dataclass
 
-CORPORA = ("soundscapes", "folder", "clotho", "audiocaps")
+CORPORA = ("soundscapes", "recordings", "folder", "clotho", "audiocaps")
 WORDINGS = ("usual", "rare")
 FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
@@ -47,10 +47,8 @@ class CorpusOptions:
             raise ValueError(f"name must be one of {CORPORA}, got {self.name!r}")
         if self.wording not in WORDINGS:
             raise ValueError(f"wording must be one of {WORDINGS}, got {self.wording!r}")
-        _at_least(self, 0, "seed", "pairs")
-        _at_least(
-            self, 1, "train", "validation", "test", "tagging_train", "tagging_test", "captions_per_clip"
-        )
+        _at_least(self, 0, "seed", "pairs", "tagging_train", "tagging_test")
+        _at_least(self, 1, "train", "validation", "test", "captions_per_clip")
         _at_least(self, 8000, "sample_rate")
         _at_least(self, 2.2, "seconds")  # room for two events in sequence
         _at_least(self, 0.8, "tagging_seconds")

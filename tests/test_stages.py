@@ -356,7 +356,10 @@ REACHES = {
     "losses": {"corpus", "scoring.store"},
     "losses_given": {"corpus", "scoring.store", "scoring.given"},
     "bank": LISTENS | SCORING | {"corpus.ngram"},
-    "before_after": LISTENS | SCORING | PERTURB | {"corpus.ngram", "corpus.soundscapes.grammar"},
+    "before_after": LISTENS
+    | SCORING
+    | PERTURB
+    | {"corpus.ngram", "corpus.soundscapes.grammar", "corpus.soundscapes.esc50"},
 }
 
 

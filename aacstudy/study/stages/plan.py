@@ -17,12 +17,13 @@ from aacstudy.study.weights import find_weights
 # Kind of corpus -> the module that reads or makes it.
 READERS = {
     "soundscapes": "aacstudy.corpus.soundscapes.scenes",
+    "recordings": "aacstudy.corpus.recordings",
     "folder": "aacstudy.corpus.folder",
     "clotho": "aacstudy.corpus.clotho",
     "audiocaps": "aacstudy.corpus.audiocaps",
 }
 
-COMPOSED = ("soundscapes",)  # corpora whose scenes are made here
+COMPOSED = ("soundscapes", "recordings")  # corpora whose scenes are made here
 PAIRS = "pairs"  # the split of clips of the same two sounds in both orders and at once
 
 Maker = Callable[..., Artifact]  # of a study, a variant, a seed, and a split where the stage has a choice
@@ -48,14 +49,16 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
     if options.name == "soundscapes":
-        unused = ("root", "decode")
-        parameters = {name: value for name, value in asdict(options).items() if name not in unused}
+        parameters = composed
         return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
     # as scoring.matrix: a page means the same from every working folder, a notebook's too
     place = str((paths.root() / options.root).resolve()) if options.root else ""
     content = import_module(module).fingerprint(place)
     parameters = {"name": options.name, "root": place, "content": content, "decode": options.decode}
+    if options.name == "recordings":
+        parameters = composed | {"root": place, "content": content}
     return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
 
 
