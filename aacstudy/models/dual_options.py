@@ -13,12 +13,13 @@ class DualOptions:
     dropout: float = 0.3
     word_dropout: float = 0.1  # share of a training caption's words that are left out
     epochs: int = 30
-    batch: int = 250  # clips, each with one caption drawn from its own
+    batch: int = 250  # clips
+    captions: int = 5  # of each clip in a batch, drawn from its own
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
 
     def __post_init__(self):
-        for name in ("width", "hidden", "words", "epochs"):
+        for name in ("width", "hidden", "words", "epochs", "captions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch < 2:
