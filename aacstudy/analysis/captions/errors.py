@@ -90,11 +90,11 @@ def _event_faults(caption: str, events: pd.DataFrame) -> dict[str, bool]:
         "wrong_order": False,
     }
     if order and set(order) == set(there):
-        faults["wrong_order"] = order != there or not _in_turn(events)
+        faults["wrong_order"] = order != there or not in_turn(events)
     return faults
 
 
-def _in_turn(events: pd.DataFrame) -> bool:
+def in_turn(events: pd.DataFrame) -> bool:
     """Whether two events follow each other: their spans may touch, as sounds fade, but share less than half of the shorter."""
     first, second = events[["onset", "offset"]].to_numpy()
     shared = min(first[1], second[1]) - max(first[0], second[0])
