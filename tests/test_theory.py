@@ -22,7 +22,7 @@ def pool_of(scores, owners, tokens=None):
 
 
 def drawn(audios=40, per_audio=2, bias=3.0, match=3.0, spread=0.0, noise=1.0, seed=0):
-    """Scores = a caption's bias + its match with its audio + noise; some captions have more spread."""
+    """Scores: a caption's bias, a match with its audio, noise; captions may differ in spread."""
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(audios), per_audio)
     scores = noise * rng.normal(size=(audios, len(owners)))
@@ -120,8 +120,8 @@ def test_identity_would_be_seen_to_fail(monkeypatch):
 
 
 def test_tie_breaks_order_what_min_max_ties():
-    # Audio 0 is the best of captions 0 (its own) and 1, both at 1. Raw loss prefers 1, which is cheap
-    # everywhere; z and PMI prefer 0, which stands out more.
+    # Audio 0 is the best of captions 0 (its own) and 1, both at 1. Raw loss prefers 1, which is
+    # cheap everywhere; z and PMI prefer 0, which stands out more.
     pool = pool_of([[-5.0, -1, -9], [-9, -1.5, -3], [-9, -1.2, -9]], [0, 1, 2])
     found = {
         name: theory.hits([pool], theory.min_max, tie_break=one)[0, 0]
@@ -152,6 +152,13 @@ def interval(low, high):
     return Interval((low + high) / 2, low, high, 100, "audios")
 
 
+def test_an_interval_without_width_leaves_room_for_three_in_n():
+    few, many = (Interval(0.0, 0.0, 0.0, n, "audios") for n in (20, 200))
+    assert predictions.bounds(few) == (-0.15, 0.15) and predictions.bounds(interval(0, 1)) == (0, 1)
+    assert predictions.level(few) == predictions.more(few) == CANNOT_TELL
+    assert predictions.level(many) == predictions.not_more(many) == HELD
+
+
 def test_more():
     assert predictions.more(interval(0.01, 0.3)) == HELD
     assert predictions.more(interval(-0.1, 0.01)) == REFUTED
@@ -176,7 +183,7 @@ def judged(pool):
     return predictions.tested(theory.measure([pool]), OPTIONS)
 
 
-def standing_out(misfit, audios=80):
+def standing_out(misfit, audios=160):
     """Own pairs stand out above an upper end that many audios reach; captions differ by a shift.
 
     misfit: how far below the others lie, a different depth for each caption.
@@ -184,12 +191,12 @@ def standing_out(misfit, audios=80):
     rng = np.random.default_rng(0)
     fits = rng.random((audios, audios)) < 0.1
     scores = np.where(fits, 0, -misfit * rng.uniform(0, 1, audios)) + rng.normal(0, 0.2, (audios, audios))
-    scores[np.diag_indices(audios)] = rng.normal(0.8, 0.4, audios)
+    scores[np.diag_indices(audios)] = rng.normal(1.2, 0.4, audios)
     return pool_of(scores + 3 * rng.normal(size=audios), np.arange(audios))
 
 
-def below_a_hub(bias, audios=40):
-    """Audio 0 is the best of every caption; an own pair reaches 0.7 of its column's range, others less."""
+def below_a_hub(bias, audios=160):
+    """Audio 0 is the best of every caption; an own pair reaches 0.7 of its column's range."""
     rng = np.random.default_rng(0)
     scores = rng.uniform(0, 0.5, (audios, audios))
     scores[-1], scores[0] = 0, 1
@@ -230,7 +237,7 @@ def test_gain_without_caption_bias():
     assert predictions.without_bias(large, interval(-0.01, 0.01)) is None
 
 
-def audio_bias(of, audios=60, noise=1.0):
+def audio_bias(of, audios=160, noise=1.0):
     rng = np.random.default_rng(0)
     scores = noise * rng.normal(size=(audios, audios)) + 4 * np.eye(audios)
     return pool_of(scores + of * rng.normal(size=(audios, 1)), np.arange(audios))

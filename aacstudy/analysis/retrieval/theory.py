@@ -132,7 +132,7 @@ def hits(
     tie_break: Way | None = Pool.scores,
     ties: str = "expected",
 ) -> np.ndarray:
-    """hit@k of every audio `[seeds, audios]`, one pool per seed; ties by `tie_break`, then `ties`."""
+    """hit@k `[seeds, audios]`, one pool per seed; ties by `tie_break`, then by `ties`."""
     return np.stack(
         [
             metrics.audio_to_text(
