@@ -275,6 +275,31 @@ class RetrievalOptions:
 
 
 @dataclass(frozen=True)
+class PeerOptions:
+    """The dual encoder that the captioner is held against: its sizes and its training."""
+
+    width: int = 256  # of the space that audios and captions share
+    hidden: int = 256
+    words: int = 128  # width of a word's embedding
+    dropout: float = 0.3
+    word_dropout: float = 0.1  # share of a training caption's words that are left out
+    epochs: int = 30
+    batch: int = 250  # clips
+    captions: int = 5  # of each clip in a batch, drawn from its own
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self):
+        _at_least(self, 1, "width", "hidden", "words", "epochs", "captions")
+        _at_least(self, 2, "batch")  # clips are told from each other
+        _at_least(self, 0, "weight_decay")
+        _positive(self, "learning_rate")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class BeforeAfterOptions:
     """The Before-After Test and the captioners that it compares."""
 

@@ -85,7 +85,9 @@ def written(
     """
     tables = [stated_orders(captions, clips, events) for captions in seeds]
     possible = tables[0]["possible"].to_numpy()
-    stated, right = (np.stack([one[name].to_numpy(float)[possible] for one in tables]) for name in ("stated", "right"))
+    stated, right = (
+        np.stack([one[name].to_numpy(float)[possible] for one in tables]) for name in ("stated", "right")
+    )
     if not stated.any():
         return None
     share = right.sum() / stated.sum()
@@ -126,7 +128,10 @@ def reversals(
     if pairs.any():
         share = hits.sum() / pairs.sum()
         order = interval(linearised(share + (hits - share * pairs) / pairs.mean(), unit), confidence)
-    found = (one and one._replace(unit=one.unit.replace("audios", "pairs"), **_within(one)) for one in (hit, right_pair, order))
+    found = (
+        one and one._replace(unit=one.unit.replace("audios", "pairs"), **_within(one))
+        for one in (hit, right_pair, order)
+    )
     return Reversals(*found)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aacstudy.corpus.text import SPECIALS, Vocabulary
-from aacstudy.models.dual_options import DualOptions
+from aacstudy.options import PeerOptions
 
 
 class DualEncoder(nn.Module):
@@ -21,7 +21,7 @@ class DualEncoder(nn.Module):
     CLIP (arXiv 2103.00020), whose similarity this is.
     """
 
-    def __init__(self, vocabulary: Vocabulary, mean: Tensor, deviation: Tensor, options: DualOptions):
+    def __init__(self, vocabulary: Vocabulary, mean: Tensor, deviation: Tensor, options: PeerOptions):
         super().__init__()
         self.vocabulary = vocabulary
         self.register_buffer("mean", mean)

@@ -20,6 +20,7 @@ from aacstudy.options import (
     DecodingOptions,
     EncoderOptions,
     FrontendOptions,
+    PeerOptions,
     RetrievalOptions,
     ScoringOptions,
     StatisticsOptions,
@@ -67,6 +68,7 @@ class Study:
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
+    peer: PeerOptions = field(default_factory=PeerOptions)
     before_after: BeforeAfterOptions = field(default_factory=BeforeAfterOptions)
     ablations: AblationOptions = field(default_factory=AblationOptions)
     statistics: StatisticsOptions = field(default_factory=StatisticsOptions)

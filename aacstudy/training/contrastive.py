@@ -13,8 +13,8 @@ from torch import Tensor
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.dual import DualEncoder
-from aacstudy.models.dual_options import DualOptions
-from aacstudy.training.captioning import pad_frames
+from aacstudy.models.frames import pad_frames
+from aacstudy.options import PeerOptions
 from aacstudy.training.loop import adamw, run_epochs
 
 
@@ -29,7 +29,7 @@ def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
 
 
 def train_dual(
-    frames_by_clip: Mapping[str, Tensor], corpus: Corpus, options: DualOptions, seed: int, folder: Path
+    frames_by_clip: Mapping[str, Tensor], corpus: Corpus, options: PeerOptions, seed: int, folder: Path
 ) -> tuple[DualEncoder, pd.DataFrame]:
     """Train on the training split; the epoch that retrieves the validation clips best remains. With the history.
 
@@ -86,7 +86,9 @@ def train_dual(
 
 
 @torch.inference_mode()
-def similarities(model: DualEncoder, frames: Sequence[Tensor], texts: Sequence[str], batch: int = 256) -> np.ndarray:
+def similarities(
+    model: DualEncoder, frames: Sequence[Tensor], texts: Sequence[str], batch: int = 256
+) -> np.ndarray:
     """Cosines of clips' frames [time, dim] and texts: float32 [audios, captions]; higher is more alike."""
     model.eval()
     audio = [model.audio(*pad_frames(frames[i : i + batch])) for i in range(0, len(frames), batch)]

@@ -14,7 +14,9 @@ def rerank(first, second, depth: int = 10, direction: str = "t2a") -> np.ndarray
     """
     first, second = check(first)[0], check(second)[0]
     if first.shape != second.shape or depth < 1 or direction not in ("t2a", "a2t"):
-        raise ValueError(f"cannot rerank {first.shape} by {second.shape}: depth {depth}, direction {direction!r}")
+        raise ValueError(
+            f"cannot rerank {first.shape} by {second.shape}: depth {depth}, direction {direction!r}"
+        )
     axis = 0 if direction == "t2a" else 1  # the items of a query
     place = first.shape[axis] - min(depth, first.shape[axis])
     cut = np.take(np.partition(first, place, axis=axis), [place], axis=axis)

@@ -125,6 +125,15 @@ def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Ar
     return data, Artifact("frames", label, {}, (data, listener), _code("frames")), speaker
 
 
+def permuted_frames(study: Study, variant: str, seed: int) -> Artifact:
+    """Frames of the scored clips, and of the pairs, with their sound in drawn orders: the control of order."""
+    scored = _scoring(study, variant)
+    splits = [scored.scoring.split, *([PAIRS] if has_pairs(scored) else [])]
+    parameters = {"splits": splits, "permutations": scored.before_after.permutations}
+    clips = heard(study, variant, seed)[1]
+    return Artifact("frames", f"{clips.label}-permuted", parameters, clips.inputs, _code("frames_permuted"))
+
+
 def _scoring(study: Study, variant: str) -> Study:
     """The study whose options say how a variant is scored: of ``a@b``, b."""
     trained, _, scored = variant.partition("@")
@@ -188,7 +197,7 @@ def before_after(study: Study, variant: str, seed: int) -> Artifact:
         "permutations": options.permutations,
         "pairs": scored.corpus.pairs if has_pairs(scored) else 0,
     }
-    inputs = heard(study, variant, seed)
+    inputs = (*heard(study, variant, seed), permuted_frames(study, variant, seed))
     return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _code("before_after"))
 
 
@@ -208,12 +217,28 @@ def bank(study: Study, variant: str, seed: int) -> Artifact:
     return Artifact("bank", f"{variant}-{seed}", parameters, inputs, _code("bank"))
 
 
+@_shared
+def peer(study: Study, variant: str, seed: int) -> Artifact:
+    """A dual encoder of the same frames, captions and seed as the captioner, and its similarities on the scored split."""
+    varied = study.varied(variant)
+    parameters = asdict(varied.peer) | {"seed": seed, "split": varied.scoring.split}
+    return Artifact(
+        "peer", _label(variant, seed), parameters, (corpus(varied), frames(varied)), _code("peer")
+    )
+
+
+def has_peer(study: Study) -> bool:
+    """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from the same."""
+    return not (study.captioner_from or study.training.weights or study.scoring.matrix)
+
+
 PER_CAPTIONER = {
     "captioner": captioner,
     "losses": losses,
     "bank": bank,
     "captions": captions,
     "before_after": before_after,
+    "peer": peer,
 }
 
 
@@ -233,6 +258,8 @@ def needed(study: Study, reads: Sequence[str]) -> list[Artifact]:
         if stage in PER_CAPTIONER:
             if stage == "bank" and study.scoring.matrix:
                 continue  # another system's matrix: nothing here can score more for it
+            if stage == "peer" and not has_peer(study):
+                continue
             make = PER_CAPTIONER[stage]
             found += [make(study, v, seed, *split) for v in chosen(study, which) for seed in study.seeds]
         elif stage == "encoder":
