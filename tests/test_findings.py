@@ -8,7 +8,7 @@ from aacstudy.analysis.retrieval import findings
 from aacstudy.analysis.retrieval.normalise import NORMALISERS
 from aacstudy.analysis.statistics import Interval, variance_shares
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 FEW = StatisticsOptions(resamples=200, seed=1)
 

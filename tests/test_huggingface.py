@@ -71,7 +71,7 @@ def test_the_matrix_goes_through_the_study(bart):
     """Retrieval and bias take the adapter's matrix as they take ours."""
     from aacstudy.analysis.retrieval import findings
     from aacstudy.options import StatisticsOptions
-    from aacstudy.scoring.store import Losses
+    from aacstudy.scoring.matrix import Losses
 
     frames = [torch.randn(5, 16, generator=torch.Generator().manual_seed(n)) for n in (5, 9)]
     sums, counts = EncoderDecoder(bart, Words(), "inputs_embeds").nll(frames, CAPTIONS)

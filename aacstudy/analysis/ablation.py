@@ -15,7 +15,7 @@ from aacstudy.analysis.retrieval.metrics import audio_to_text
 from aacstudy.analysis.statistics import Interval, holm, paired_difference
 from aacstudy.analysis.tagging import mean_average_precision
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study.parameters import BASE
 
 # What is compared: label, direction, normaliser, metric of findings.queries.

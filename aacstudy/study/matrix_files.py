@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 KINDS = ("nll", "loss", "score")
 

@@ -10,7 +10,7 @@ from typing import Any
 from aacstudy import paths
 from aacstudy.report import figures, provenance
 from aacstudy.report.page import Page
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study import run
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import Study

@@ -9,7 +9,7 @@ from aacstudy.analysis.retrieval import metrics
 from aacstudy.analysis.retrieval.normalise import NORMALISERS
 from aacstudy.analysis.statistics import Interval, bootstrap_over_seeds, paired_difference, variance_shares
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 KS = (1, 2, 5, 10, 20, 50)
 METRICS = ("hit@1", "hit@5", "hit@10", "recall@10", "map@10", "rank", "mrr")
