@@ -6,7 +6,7 @@ Random weights say nothing about ranks, so this uses the demo study's captioners
 import numpy as np
 from scipy.stats import rankdata
 
-from aacstudy.analysis.retrieval import findings
+from aacstudy.analysis.retrieval import grid
 from aacstudy.analysis.statistics import paired_difference
 from aacstudy.corpus import Corpus
 from aacstudy.models import frames as frame_files
@@ -49,7 +49,7 @@ def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
         ),
     }
     for direction, normaliser in (("t2a", "raw"), ("a2t", "raw"), ("a2t", "min_max"), ("a2t", "z")):
-        tables = [[findings.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
+        tables = [[grid.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
         for k in KS:
             values = [np.stack([table[f"hit@{k}"] for table in of_seeds]) for of_seeds in tables]
             change = paired_difference(*values, tables[0][0]["audio"].to_numpy()).interval

@@ -16,8 +16,8 @@ from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
-from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.matrix import join
+from aacstudy.scoring.reference import nll_reference
 from aacstudy.study import run
 from aacstudy.study.artifacts import PACKAGE, reached
 from aacstudy.study.parameters import Study

@@ -151,17 +151,6 @@ def audio_to_text(
     return table
 
 
-def summary(table: pd.DataFrame) -> dict[str, float]:
-    """Average each metric over the queries.
-
-    table: from `evaluate` or a direction. Returns the mean of each column but `audio` and `rank`, as shares in
-    [0, 1], and `mean_rank` and `median_rank` (of the queries' expected ranks), counted from 1.
-    """
-    means = table.drop(columns=["audio", "rank"], errors="ignore").mean()
-    ranks = {"mean_rank": float(table["rank"].mean()), "median_rank": float(table["rank"].median())}
-    return {name: float(value) for name, value in means.items()} | ranks
-
-
 def chance(relevant, k: int) -> dict[str, float]:
     """Exact mean hit@k and recall@k of a random order of the items.
 
