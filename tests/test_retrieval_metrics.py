@@ -261,17 +261,6 @@ def test_relevance_with_any_number_of_captions():
     assert (relevant.sum(axis=0) == 1).all()
 
 
-def test_identical_text_counts_for_each_of_its_audios():
-    texts = ["a dog barks", "rain", "a dog barks", "wind"]
-    relevant = relevance_from_owners([0, 0, 1, 2], 3, texts)
-    assert relevant.astype(int).tolist() == [[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
-    scores = np.array([[1.0, 5, 3, 2], [4, 3, 2, 1], [0, 0, 0, 9]])
-    strict = text_to_audio(scores, [0, 0, 1, 2], identical_text=None)
-    lenient = text_to_audio(scores, [0, 0, 1, 2], identical_text=texts)
-    assert strict["hit@1"].tolist() == [0, 1, 0, 1] and lenient["hit@1"].tolist() == [1, 1, 1, 1]
-    assert lenient["audio"].tolist() == [0, 0, 1, 2]
-
-
 def test_errors_name_what_is_wrong():
     scores, owners = np.zeros((2, 3)), np.array([0, 1, 1])
     broken = scores.copy()

@@ -134,9 +134,7 @@ def check(matrix: Losses, audios: list[str], captions: list[str], owners: Sequen
     wanted = [(text, audios[owner]) for text, owner in zip(captions, owners)]
     for text, audio in wanted:
         if (text, audio) not in columns:
-            raise ValueError(
-                f"{file}: no caption {text!r} of audio {audio}; owners must be as in the corpus"
-            )
+            raise ValueError(f"{file}: no caption {text!r} of audio {audio}; owners must be as in the corpus")
     order = [columns[pair] for pair in wanted]
     nll = matrix.nll[np.ix_([rows[audio] for audio in audios], order)]
     return Losses(nll, matrix.tokens[order], np.array(owners), audios, captions, {"matrix": Path(file).name})
