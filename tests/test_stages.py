@@ -16,8 +16,8 @@ from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
+from aacstudy.scoring.matrix import join
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.scoring.store import join
 from aacstudy.study import run
 from aacstudy.study.artifacts import PACKAGE, reached
 from aacstudy.study.parameters import Study
@@ -386,9 +386,9 @@ REACHES = {
     "captioner": READ | NETWORKS | ENCODER | TRAINING,
     "captioner_finetuned": READ | NETWORKS | ENCODER | TRAINING | {"training.finetuning"},
     "captions": LISTENS | {"models.decoding"},
-    "bands": LISTENS | SCORING | {"scoring.store"},
-    "losses": {"corpus", "scoring.store"},
-    "losses_given": {"corpus", "scoring.store", "scoring.given"},
+    "bands": LISTENS | SCORING | {"scoring.matrix"},
+    "losses": {"corpus", "scoring.matrix"},
+    "losses_given": {"corpus", "scoring.matrix"},
     "bank": LISTENS | SCORING | {"corpus.ngram"},
     "before_after": LISTENS
     | SCORING

@@ -117,7 +117,7 @@ def describe(study: Study, file: Path, k: int = 5, seed: int | None = None) -> F
     from aacstudy.models.device import use
     from aacstudy.models.frames import encode
     from aacstudy.scoring.engine import Engine
-    from aacstudy.scoring.store import Losses
+    from aacstudy.scoring.matrix import Losses
 
     seed, _, network, vocabulary = _captioner(study, k, seed)
     encoder, _ = load_encoder(_made(plan.encoder(study)) / "encoder.safetensors")

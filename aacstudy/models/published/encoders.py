@@ -43,18 +43,8 @@ _CONVNEXT = [
 ]
 
 
-def import_convnext(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published audio ConvNeXt-Tiny of a file, in eval mode on the CPU.
-
-    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, the weights
-    may lie under ``model`` and behind a wrapper's prefix. ``mel_filters`` takes the file's mel filters, which differ
-    from torchaudio's by rounding. Raises FileNotFoundError, or ValueError naming the file and the tensors.
-    """
-    return convnext_of(path, read_tensors(path), mel_filters)
-
-
 def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, else as above."""
+    """The published CNN14 of a file, at 32 kHz or 16 kHz; 84 tensors, else as ``convnext_of``."""
     path = Path(path)
     tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
     spectrum = tensors.get(STFT.format("real"))
@@ -68,7 +58,13 @@ def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
 
 
 def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bool = True) -> Tagger:
-    """The audio ConvNeXt-Tiny of tensors by their published names; ``path`` is for messages."""
+    """The published audio ConvNeXt-Tiny in eval mode on the CPU; ``path`` is for messages.
+
+    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or
+    ``scale_layer``, and a wrapper's prefix may stand before the names. ``mel_filters`` takes the
+    file's mel filters, which differ from torchaudio's by rounding. Raises ValueError naming the
+    file and the tensors.
+    """
     tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
     scale = "scale_layer" if any(name.endswith(".scale_layer") for name in tensors) else "gamma"
 
