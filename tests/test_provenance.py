@@ -34,7 +34,9 @@ def test_record_is_plain_json():
 
 
 def test_nothing_private():
-    text = json.dumps(provenance.collect({"a": Path.home() / "x", "b": [Path.cwd()]}, [], datetime.now(UTC), "cpu", []))
+    text = json.dumps(
+        provenance.collect({"a": Path.home() / "x", "b": [Path.cwd()]}, [], datetime.now(UTC), "cpu", [])
+    )
     assert str(Path.home()) not in text and str(Path.cwd()) not in text and platform.node() not in text
     assert getpass.getuser() not in json.loads(text)["platform"]
 

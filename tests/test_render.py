@@ -300,7 +300,10 @@ def test_what_is_printed_is_shown_as_a_terminal_leaves_it(tmp_path):
     source = write_notebook(tmp_path / "a.ipynb", ["# Title", new_code_cell("1", outputs=outputs)])
     execute.to_html(source, tmp_path / "a.html", "smoke", [])
     shown = re.findall(r'<pre class="output[^>]*>(.*?)</pre>', (tmp_path / "a.html").read_text(), re.S)
-    assert [re.sub("<[^>]*>", "", one).strip() for one in shown] == ["bar: 100%|████| 10/10 [00:09]", "one\ntwo"]
+    assert [re.sub("<[^>]*>", "", one).strip() for one in shown] == [
+        "bar: 100%|████| 10/10 [00:09]",
+        "one\ntwo",
+    ]
 
 
 @pytest.mark.parametrize(

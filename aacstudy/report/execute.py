@@ -35,7 +35,10 @@ def execute(source: Path, output: Path, parameters: dict, report_folder: Path) -
     """
     source, output = Path(source).resolve(), Path(output).resolve()
     notebook = nbformat.read(source, as_version=4)
-    notebook.metadata.kernelspec = {"name": KERNEL, "language": "python"}  # else papermill asks what language it is
+    notebook.metadata.kernelspec = {
+        "name": KERNEL,
+        "language": "python",
+    }  # else papermill asks what language it is
     known = list(papermill.inspect_notebook(notebook))
     for name in parameters:
         if name not in known:
@@ -63,7 +66,9 @@ def execute(source: Path, output: Path, parameters: dict, report_folder: Path) -
             part.replace(failed)
         if isinstance(error, Exception):
             raised = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
-            raise NotebookError(f"{source.name}, {_failing_cell(failed)}: {': '.join(map(str, raised))}") from error
+            raise NotebookError(
+                f"{source.name}, {_failing_cell(failed)}: {': '.join(map(str, raised))}"
+            ) from error
         raise
     finally:
         os.environ.clear()

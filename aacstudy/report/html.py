@@ -182,7 +182,9 @@ def drawn(figure, stem: str, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def figure_html(svg: bytes, stem: str, alt: str, caption: str, files: Mapping[str, str] | None = None) -> Markup:
+def figure_html(
+    svg: bytes, stem: str, alt: str, caption: str, files: Mapping[str, str] | None = None
+) -> Markup:
     """A drawn figure inside the page, described by `alt`, with links to its `files` by ending.
 
     Its ids are made unique among the figures of a page; its own width is told to the style sheet, which lets a
@@ -221,7 +223,9 @@ def _cell(value, form: str | Callable | None, number: bool) -> tuple[str, str | 
 def scorecard_html(claims: Sequence[Mapping]) -> Markup:
     """Claims and what became of them, one row each (keys of `CLAIM`, checked by `Page.scorecard`)."""
     filled = {key for claim in claims for key in CLAIM if claim[key] not in (None, "")}
-    columns = {key: head for key, head in CLAIM.items() if key in filled and key != "published"}  # below its claim
+    columns = {
+        key: head for key, head in CLAIM.items() if key in filled and key != "published"
+    }  # below its claim
     return _part("scorecard", claims, columns, VERDICTS)
 
 

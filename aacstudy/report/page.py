@@ -125,9 +125,7 @@ class Page:
             value = value.item() if hasattr(value, "item") else value  # numpy and torch scalars
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{self.notebook}: result {key!r} is {value!r}, not a number")
-            self._check(
-                math.isfinite(value), f"result {key!r} is {value}; leave it out or say why in a note"
-            )
+            self._check(math.isfinite(value), f"result {key!r} is {value}; leave it out or say why in a note")
             self.record["results"][key] = value
 
     def provenance(self, record: dict) -> None:
@@ -146,7 +144,9 @@ class Page:
             raise ValueError(f"{self.notebook}: {complaint}")
 
     def _check_name(self, name: str) -> None:
-        self._check(NAME.fullmatch(name), f"{name!r} cannot be a file name; use letters, digits, '.', '_', '-'")
+        self._check(
+            NAME.fullmatch(name), f"{name!r} cannot be a file name; use letters, digits, '.', '_', '-'"
+        )
 
     def _new(self, kind: str, name: str) -> str:
         """Check a figure's or table's name; returns its file name without ending."""

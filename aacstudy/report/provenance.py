@@ -8,12 +8,25 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-PACKAGES = ("aacstudy", "torch", "torchaudio", "timm", "numpy", "pandas", "scipy", "zarr", "papermill", "nbconvert")
+PACKAGES = (
+    "aacstudy",
+    "torch",
+    "torchaudio",
+    "timm",
+    "numpy",
+    "pandas",
+    "scipy",
+    "zarr",
+    "papermill",
+    "nbconvert",
+)
 # absolute paths within a text, all but their last part
 FOLDERS = re.compile(r"(?<![\w.:/])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)*/(?=[\w.@+-]+)")
 
 
-def collect(parameters: dict, artifacts: list[dict], started: datetime, device: str, seeds: list[int]) -> dict:
+def collect(
+    parameters: dict, artifacts: list[dict], started: datetime, device: str, seeds: list[int]
+) -> dict:
     """The record for page.provenance, made of plain JSON types.
 
     `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began, with its zone.

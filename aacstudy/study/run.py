@@ -132,7 +132,10 @@ def _package_digest() -> str:
         path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    return module_digest(("aacstudy.report.execute", "aacstudy.report.index")) + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return (
+        module_digest(("aacstudy.report.execute", "aacstudy.report.index"))
+        + hashlib.sha256(text.encode()).hexdigest()[:12]
+    )
 
 
 def run_notebook(study: Study, name: str) -> None:
