@@ -1,11 +1,12 @@
 """Figures: each function takes tables or arrays and returns axes; none computes a metric.
 
-One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style, marker and
-label. Names stand beside what they name, never in a legend.
+One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style,
+marker and label. Names stand beside what they name, never in a legend.
 """
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ from matplotlib.transforms import Affine2D
 from scipy.optimize import isotonic_regression
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY, "black")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SMALL = 9  # points: the size of labels
@@ -32,7 +33,6 @@ LOOKS = {
     "pmi": (GREEN, "-.", "D"),
 }
 NAMES = {
-    "raw": "raw",
     "min_max": "min-max",
     "z": "z-score",
     "pmi": "PMI",
@@ -71,7 +71,7 @@ def style() -> None:
     )  # fmt: skip
 
 
-# --- names beside the points that they name -------------------------------------------------------
+# --- names beside the points that they name ------------------------------------------------------
 
 
 class Label(NamedTuple):
@@ -85,7 +85,7 @@ class Label(NamedTuple):
 
 
 def ink(colour: str) -> str:
-    """The colour, darkened until text in it has a contrast of at least 4.5 on white (WCAG 2.2, 1.4.3)."""
+    """The colour, darkened until its contrast on white is at least 4.5 (WCAG 2.2, 1.4.3)."""
     shade = np.array(to_rgb(colour))
     while True:
         linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
@@ -95,13 +95,13 @@ def ink(colour: str) -> str:
 
 
 def apart(wanted: np.ndarray, heights: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Centres next to the ``wanted`` ones, in their order, at which labels of these heights do not overlap.
+    """Centres next to the ``wanted`` ones, in their order, where labels of these heights are apart.
 
-    They stay between ``low`` and ``high`` where that is room enough. Of equal ones the first is on top.
+    They stay between ``low`` and ``high`` if there is room. Of equal ones the first is on top.
     """
     order = np.lexsort((-np.arange(len(wanted)), wanted))
     stack = np.cumsum(heights[order]) - heights[order] / 2  # the centres of a pile on 0
-    # a label may not sink into the pile below it: what it is above its place in the pile never falls
+    # a label may not sink into the pile below it: its height above its place there never falls
     shift = isotonic_regression(wanted[order] - stack).x.clip(low, max(low, high - heights.sum()))
     centres = np.empty(len(wanted))
     centres[order] = stack + shift
@@ -109,10 +109,10 @@ def apart(wanted: np.ndarray, heights: np.ndarray, low: float, high: float) -> n
 
 
 def name_points(ax: Axes, labels: list[Label], width: int = 26, side: int = 1) -> None:
-    """Write the labels beside their points, pushed apart, with a thin line from each point to its label.
+    """Write the labels beside their points, pushed apart, with a thin line to each.
 
-    width: characters in a line. side: 1 to the right of the points, -1 to the left. The places are found when the
-    figure is drawn, for limits and layout may change until then.
+    width: characters in a line. side: 1 to the right of the points, -1 to the left. The places are
+    found when the figure is drawn, for limits and layout may change until then.
     """
     texts = [textwrap.fill(label.text, width) for label in labels]
     heights = np.array([1.25 * SMALL * (1 + text.count("\n")) for text in texts])
@@ -131,22 +131,18 @@ def name_points(ax: Axes, labels: list[Label], width: int = 26, side: int = 1) -
         leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "ls": label.line, "shrinkA": 0, "shrinkB": 3}
         ax.annotate(
             text, (label.x, label.y), xytext=(14 * side, 0), textcoords=place(number), color=colour,
-            fontsize=SMALL, linespacing=1.1, ha="left" if side > 0 else "right", va="center", annotation_clip=False,
-            arrowprops=leader | {"relpos": ((1 - side) / 2, 0.5)},
+            fontsize=SMALL, linespacing=1.1, ha="left" if side > 0 else "right", va="center",
+            annotation_clip=False, arrowprops=leader | {"relpos": ((1 - side) / 2, 0.5)},
             path_effects=[withStroke(linewidth=2, foreground="white")],  # readable on a line
         )  # fmt: skip
 
 
-# --- series and rows -------------------------------------------------------------------------------
+# --- series and rows -----------------------------------------------------------------------------
 
 
 def _looks(kinds: Iterable, lines: tuple = LINES) -> dict:
-    """Colour, line style and marker of each series of a figure, no two alike among the first dozen."""
-    kinds = list(dict.fromkeys(kinds))
-    return {
-        kind: (PALETTE[i % len(PALETTE)], lines[i % len(lines)], MARKERS[i % len(MARKERS)])
-        for i, kind in enumerate(kinds)
-    }
+    """Colour, line style and marker of each series, no two alike among the first dozen."""
+    return dict(zip(dict.fromkeys(kinds), zip(cycle(PALETTE), cycle(lines), cycle(MARKERS))))
 
 
 def _percent(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +152,7 @@ def _percent(table: pd.DataFrame) -> pd.DataFrame:
 def _curves(
     ax: Axes, table: pd.DataFrame, x: str, y: str, by: str, looks: Mapping, units: str | None = None
 ) -> list[Label]:
-    """A line for each ``by`` (and each of its ``units``) with a band from ``low`` to ``high``; the labels of their ends."""
+    """A line for each ``by`` and each of its ``units``, with a band; the labels of their ends."""
     labels = []
     for kind, rows in table.groupby(by, sort=False):
         colour, line, marker = looks[kind]
@@ -170,17 +166,18 @@ def _curves(
 
 
 def _points(
-    table: pd.DataFrame, marks: Mapping, ax: Axes, rows: list[str] | None = None, right: float = 100
-) -> None:
-    """A line of the axes for each ``row``, and on it a point with its interval for each ``what``, in percent.
+    table: pd.DataFrame, looks: Mapping, ax: Axes, xlabel: str, chance: Iterable = (), rows=None, right=100.0
+) -> Axes:
+    """Rows by name, in each a point with its interval for each ``what``, in percent.
 
-    Each ``what`` of ``marks`` (marker, colour) is named once, in the margin beside its first row.
+    The table has ``row``, ``what``, ``value``, ``low`` and ``high``, these in 0…1. Each ``what`` is
+    named once, in the margin beside its first row.
     """
     rows = rows or list(dict.fromkeys(table["row"]))
-    table, kinds = _percent(table), [kind for kind in marks if kind in set(table["what"])]
+    table, kinds = _percent(table), [kind for kind in looks if kind in set(table["what"])]
     spread, labels = min(0.35, 0.085 * len(kinds)), []
     for kind, offset in zip(kinds, np.linspace(spread, -spread, len(kinds))):
-        part, (marker, colour) = table[table["what"] == kind], marks[kind]
+        part, (colour, _, marker) = table[table["what"] == kind], looks[kind]
         y = np.array([len(rows) - 1 - rows.index(row) for row in part["row"]]) + offset
         _dots(ax, part, y, marker, colour, label=kind)
         top = y.argmax()
@@ -188,7 +185,10 @@ def _points(
         labels.append(Label(right, y[top], kind, colour))
     name_points(ax, labels, width=16)
     _rows(ax, rows)
-    ax.set(xlim=(0, right))
+    for level in chance:
+        ax.axvline(100 * level, **CHANCE)
+    ax.set(xlabel=xlabel, xlim=(0, right))
+    return ax
 
 
 def _dots(ax: Axes, part: pd.DataFrame, y: np.ndarray, marker: str, colour: str, **about) -> None:
@@ -205,11 +205,11 @@ def _rows(ax: Axes, names: list[str]) -> None:
     ax.set_ylim(-0.6, len(names) - 0.4)
 
 
-# --- the figures -----------------------------------------------------------------------------------
+# --- the figures ---------------------------------------------------------------------------------
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
-    """Spectrogram of samples [n], 70 dB deep, with a bar above it over each event's span (event, onset, offset)."""
+    """Spectrogram of samples [n], 70 dB deep, under the spans (event, onset, offset) of events."""
     *_, image = ax.specgram(
         samples.astype(float), NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", rasterized=True
     )
@@ -239,7 +239,7 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
 
 
 def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
-    """One line per seed over epochs (``variant``, ``seed``, ``epoch``), colour and line style by variant."""
+    """One line per seed over epochs (``variant``, ``seed``, ``epoch``), its look by variant."""
     looks = _looks(history["variant"])
     name_points(ax, _curves(ax, history, "epoch", column, "variant", looks, "seed"))
     ax.set(xlabel="epoch", ylabel=ylabel)
@@ -249,7 +249,7 @@ def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -
 
 def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
     """Share of items (%) at or below each value, one line per name."""
-    # names stand to the right of all lines, each at a height of its own, the greatest values at the lowest
+    # names stand right of all lines, each at a height of its own, the greatest values at the lowest
     ascending = sorted(values, key=lambda one: np.median(values[one]))
     for one, (colour, line, marker) in _looks(values).items():
         sns.ecdfplot(values[one], stat="percent", color=colour, ls=line, ax=ax)
@@ -257,15 +257,14 @@ def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
         x = np.quantile(values[one], height, method="inverted_cdf")
         free = max(np.quantile(other, min(1, height + 0.06)) for other in values.values())
         ax.plot([x, free], [100 * height] * 2, color=colour, lw=0.8, marker=marker, ms=5, markevery=[0])
-        ax.annotate(
-            one, (free, 100 * height), (4, 0), textcoords="offset points", color=ink(colour), va="center", fontsize=SMALL
-        )  # fmt: skip
+        look = {"color": ink(colour), "va": "center", "fontsize": SMALL}
+        ax.annotate(one, (free, 100 * height), (4, 0), textcoords="offset points", **look)
     ax.set(xlabel=xlabel, ylabel="items (%)", ylim=(0, 100))
     return ax
 
 
 def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str) -> Axes:
-    """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k as a dotted line."""
+    """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k dotted."""
     chance = 100 * chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
     labels = _curves(ax, _percent(curves), "k", "value", "normaliser", LOOKS)
     ax.plot(chance.index, chance, **CHANCE)
@@ -277,7 +276,7 @@ def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str)
 
 
 def caption_bands(loss: np.ndarray, ax: Axes) -> Axes:
-    """Each caption's loss over all audios: median and central 90 % [audios, captions], captions sorted by mean."""
+    """Median and central 90 % of each caption's losses [audios, captions], sorted by mean."""
     order = loss.mean(axis=0).argsort()
     low, middle, high = np.quantile(loss[:, order], [0.05, 0.5, 0.95], axis=0)
     x = np.arange(loss.shape[1])
@@ -288,7 +287,7 @@ def caption_bands(loss: np.ndarray, ax: Axes) -> Axes:
 
 
 def shares(parts: pd.DataFrame, ax: Axes) -> Axes:
-    """Horizontal bars of variance shares with intervals: index names, ``value``, ``low``, ``high`` in 0…1."""
+    """Bars of variance shares with intervals: index names, ``value``, ``low``, ``high`` in 0…1."""
     parts = _percent(parts[::-1])
     error = np.stack([parts["value"] - parts["low"], parts["high"] - parts["value"]]).clip(0)
     look = {"color": BLUE, "height": 0.6, "error_kw": {"lw": 1.2, "capsize": 3}}
@@ -299,7 +298,7 @@ def shares(parts: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
-    """How often each caption is among the top ten, largest first, one line per normaliser (log scale)."""
+    """How often each caption is among the top ten, largest first, by normaliser (log scale)."""
     labels = []
     for normaliser, values in counts.items():
         ordered = np.maximum(np.sort(values)[::-1], 0.5)
@@ -318,41 +317,24 @@ def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
 
 
 def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Points with intervals: ``row``, ``what`` (accuracy or a control), ``value``, ``low``, ``high`` in 0…1."""
-    marks = {
-        "accuracy": ("o", BLUE),
-        "shuffled frames": ("v", ORANGE),
-        "blind": ("s", GREY),
-        "null audio": ("D", PINK),
-        "trigram": ("^", GREEN),
-        "majority": ("x", "black"),
-    }
-    _points(table, marks, ax)
-    ax.axvline(50, **CHANCE)
-    ax.set(xlabel="items whose true caption costs less (%)")
-    return ax
+    """Accuracy and its controls: see ``_points``."""
+    looks = _looks(("accuracy", "shuffled frames", "blind", "null audio", "trigram", "majority"))
+    return _points(table, looks, ax, "items whose true caption costs less (%)", [0.5])
 
 
 def pair_scores(table: pd.DataFrame, chance: dict[str, float], ax: Axes) -> Axes:
-    """Points with intervals: ``row``, ``what`` (text, audio, group, matching), ``value`` … in 0…1; chance as dotted lines."""
-    marks = {"text": ("o", BLUE), "audio": ("s", ORANGE), "group": ("D", GREEN), "matching": ("^", GREY)}
-    _points(table, marks, ax)
-    for level in set(chance.values()):
-        ax.axvline(100 * level, **CHANCE)
-    ax.set(xlabel="pairs told apart (%)")
-    return ax
+    """Scores of pairs (text, audio, group, matching; see ``_points``); chance as dotted lines."""
+    looks = _looks(("text", "audio", "group", "matching"))
+    return _points(table, looks, ax, "pairs told apart (%)", sorted(set(chance.values())))
 
 
 def faults(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Points with intervals: ``row`` (a fault), ``what`` (whose captions), ``value``, ``low``, ``high`` in 0…1."""
-    looks = (("o", BLUE), ("x", "black"), ("s", GREY), ("D", ORANGE))
-    _points(table, dict(zip(dict.fromkeys(table["what"]), looks)), ax)
-    ax.set(xlabel="captions (%)")
-    return ax
+    """Faults (``row``) by whose captions have them (``what``): see ``_points``."""
+    return _points(table, _looks(table["what"]), ax, "captions (%)")
 
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
-    """One dot per item at its score, best first; the first ``best`` stand out and bear their ranks."""
+    """A dot per item at its score, best first; the first ``best`` stand out with their ranks."""
     heights = np.random.default_rng(0).uniform(
         -0.35, 0.35, len(scores)
     )  # so that dots do not hide each other
@@ -369,19 +351,16 @@ def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
 
 
 def normalisers(table: pd.DataFrame, ax: Axes, chance: float) -> Axes:
-    """hit@1 (%) of each ``method`` with interval (``hit@1``, ``hit@1 low``, ``hit@1 high``) by ``mark``, best on top."""
+    """``hit@1``, ``hit@1 low`` and ``hit@1 high`` of each ``method`` by ``mark``, best on top."""
     names = {"hit@1": "value", "hit@1 low": "low", "hit@1 high": "high", "mark": "what"}
     table = table.rename(columns=names).assign(row=table["method"].map(name))
     best = table.groupby("row")["value"].max().sort_values(ascending=False)
-    marks = {"transductive": ("o", ORANGE), "online": ("s", BLUE)}
-    _points(table, marks, ax, list(best.index), right=105 * table["high"].max())
-    ax.axvline(100 * chance, **CHANCE)
-    ax.set(xlabel="hit@1 (%)")
-    return ax
+    looks = _looks(("transductive", "online"))
+    return _points(table, looks, ax, "hit@1 (%)", [chance], list(best.index), 105 * table["high"].max())
 
 
 def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) -> Axes:
-    """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: the same with the test pool itself."""
+    """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: with the test pool."""
     sizes = sorted(set(table["audios"]))
     looks = _looks(table["method"], ("-", "--", "-.", (0, (8, 2))))  # dotted is the test pool
     name_points(ax, _curves(ax, _percent(table), "audios", "value", "method", looks))
@@ -406,21 +385,27 @@ def loss_map(loss: np.ndarray, ax: Axes) -> Axes:
 
 
 def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Words of captions, one caption a line, each on a field as dark as its ``mean`` loss over audios (nats)."""
+    """Words of captions, a caption a line, as dark as their ``mean`` loss over audios (nats)."""
     table = table.assign(text=table["word"] + table["mean"].map("\n{:.1f}".format))
     grid = table.pivot(index="caption", columns="position").loc[table["caption"].unique()]
     looks = {"cmap": "Blues", "vmin": 0, "vmax": table["mean"].max() / 0.55, "cbar": False, "linewidths": 2}
     sns.heatmap(
-        grid["mean"], annot=grid["text"], fmt="", annot_kws={"fontsize": 8}, yticklabels=False, ax=ax, **looks
+        grid["mean"],
+        annot=grid["text"],
+        fmt="",
+        annot_kws={"fontsize": 8, "color": "black"},
+        yticklabels=False,
+        ax=ax,
+        **looks,
     )
     ax.set(xlabel="position in the caption (tokens)", ylabel="captions, the greatest hub on top")
     return ax
 
 
 def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False) -> Axes:
-    """Paired differences to the study itself (``variant``, ``difference``, ``difference low``, ``difference high``) from 0.
+    """``difference``, ``difference low`` and ``difference high`` of each ``variant`` to the study.
 
-    points: the measure is a share, its differences are shown in percentage points. Blue are intervals without 0.
+    points: the measure is a share, shown in percentage points. Blue are intervals without 0.
     """
     y = np.arange(len(table))[::-1]
     ends = table[["difference", "difference low", "difference high"]].set_axis(
@@ -437,7 +422,7 @@ def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False)
 
 
 def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Audio-to-text hit@1 by raw and min-max losses of each captioner on each corpus (rows of ablation.transfer_table)."""
+    """Audio-to-text hit@1 of each captioner on each corpus (see ``ablation.transfer_table``)."""
     measures = {f"a2t.{one}.hit@1": name(one) for one in ("raw", "min_max")}
     table = table[table["what"].isin(measures)]
     rows = [
@@ -445,7 +430,5 @@ def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         for a, b in zip(table["captioner"], table["corpus"])
     ]
     table = table.assign(row=rows, what=table["what"].map(measures))
-    marks = {"raw": ("s", GREY), "min-max": ("o", BLUE)}
-    _points(table, marks, ax, right=105 * table["high"].max())
-    ax.set(xlabel="audio-to-text hit@1 (%)")
-    return ax
+    looks = {name(one): LOOKS[one] for one in ("raw", "min_max")}
+    return _points(table, looks, ax, "audio-to-text hit@1 (%)", right=105 * table["high"].max())
