@@ -89,6 +89,8 @@ def to_html(notebook: Path, target: Path, study_name: str, chapters: Sequence[tu
     headings: list[tuple[int, str, str]] = []
     exporter = HTMLExporter(
         template_name="report",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
         extra_template_basedirs=[str(html.TEMPLATES)],
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # a bar's last state
     )
