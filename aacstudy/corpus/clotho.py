@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
-from aacstudy.corpus.tables import audio_names, captions, digest, records
+from aacstudy.corpus.tables import audio_names, captions, digest, records, unusable
 from aacstudy.options import CorpusOptions
 
 SPLITS = {"train": "development", "validation": "validation", "test": "evaluation"}
@@ -86,7 +86,7 @@ def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, l
             rows, tqdm(found, f"checking {split}", len(rows), unit="clip"), strict=True
         ):
             if isinstance(seconds, AudioError):
-                defects.append(f"{table}, line {line}, file_name: {seconds}")
+                defects.append(unusable(table, line, name, seconds))
                 continue
             clip = f"{split}/{name}"
             path = str(folder / files[name])

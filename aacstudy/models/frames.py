@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,24 +26,36 @@ SHARD = 64  # clips that are written together: what a kill loses
 
 
 @torch.inference_mode()
-def encode(encoder: Tagger, paths: Sequence[Path], workers: int = 1) -> Iterator[Tensor]:
+def encode(
+    encoder: Tagger,
+    paths: Sequence[Path],
+    workers: int = 1,
+    change: Callable[[Tensor, int], Tensor] | None = None,
+) -> Iterator[Tensor]:
     """Frames of audio files: float32 [time, dim] each, on the CPU. The next files are decoded by ``workers`` threads.
 
-    Each file is encoded alone: padding a clip to another's length would change its last frames.
+    Each file is encoded alone: padding a clip to another's length would change its last frames. ``change`` makes of a
+    waveform [samples] and its place another one before it is encoded.
     """
     encoder.eval()
     device = next(encoder.parameters()).device
     rate = encoder.frontend.sample_rate
     waveforms = ahead(lambda path: torch.from_numpy(read(path, rate)), paths, workers)
-    for path, waveform in zip(paths, waveforms, strict=True):
+    for place, (path, waveform) in enumerate(zip(paths, waveforms, strict=True)):
         if len(waveform) < encoder.minimum_samples:
             needed = encoder.minimum_samples / rate
             raise AudioError(f"{path}: lasts {len(waveform) / rate:.3f} s; this encoder needs {needed:.3f} s")
+        waveform = change(waveform, place) if change else waveform
         yield encoder.frames(waveform[None].to(device))[0].cpu()
 
 
 def encode_all(
-    encoder: Tagger, clips: Sequence[str], paths: Sequence[Path], result: Path, workers: int = 1
+    encoder: Tagger,
+    clips: Sequence[str],
+    paths: Sequence[Path],
+    result: Path,
+    workers: int = 1,
+    change: Callable[[Tensor, int], Tensor] | None = None,
 ) -> None:
     """Encode clips into one file ``result``; beside it each finished shard of them waits until all are done.
 
@@ -58,9 +70,13 @@ def encode_all(
         for begin in range(0, len(clips), SHARD)
     ]
     left = [(shard, part) for shard, part in shards if not _is_whole(shard, clips[part])]
-    todo = [path for _, part in left for path in paths[part]]
+    places = [place for _, part in left for place in range(len(clips))[part]]
+    todo = [paths[place] for place in places]
+    moved = change and (lambda waveform, i: change(waveform, places[i]))
     with tqdm(total=len(clips), initial=len(clips) - len(todo), desc="encoding", unit="clip") as progress:
-        frames = encode(encoder, todo, workers)  # one stream, so that decoding need not wait at a shard's end
+        frames = encode(
+            encoder, todo, workers, moved
+        )  # one stream, so that decoding need not wait at a shard's end
         for shard, part in left:
             made = []
             for _ in clips[part]:

@@ -147,7 +147,7 @@ def _metrics() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from aacstudy.study.download import WEIGHTS, find_weights
+    from aacstudy.study.weights import WEIGHTS, find_weights
 
     for name in WEIGHTS:
         try:
@@ -158,7 +158,11 @@ def _weights() -> Iterator[Finding]:
 
 def _corpora() -> Iterator[Finding]:
     about = "Data sets"
-    homes = {"clotho": ("CLOTHO_v2.1", "clotho"), "audiocaps": ("AUDIOCAPS", "audiocaps-captions")}
+    homes = {
+        "clotho": ("CLOTHO_v2.1", "clotho"),
+        "audiocaps": ("AUDIOCAPS", "audiocaps-captions"),
+        "recordings": ("ESC-50", "esc50"),
+    }
     own = 0
     for name in parameters.available():
         try:

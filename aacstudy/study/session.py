@@ -37,14 +37,14 @@ class Session:
         self._used |= {f"{one.stage}/{one.name}": one for one in artifact.closure()}
         return path
 
-    def each(self, stage: str, variant: str) -> list[Path]:
-        """Folders of one stage for all seeds of a variant (frame positions), in the order of ``study.seeds``."""
+    def each(self, stage: str, variant: str, *split: str) -> list[Path]:
+        """Folders of one stage for all seeds of a variant, in the order of ``study.seeds``; of a split, where named."""
         make = plan.PER_CAPTIONER[stage]
-        return [self.use(make(self.study, variant, seed)) for seed in self.study.seeds]
+        return [self.use(make(self.study, variant, seed, *split)) for seed in self.study.seeds]
 
-    def losses(self, variant: str) -> list[Losses]:
+    def losses(self, variant: str, *split: str) -> list[Losses]:
         """The loss matrices of all seeds of a variant."""
-        return [Losses.read(path / "losses.zarr") for path in self.each("losses", variant)]
+        return [Losses.read(path / "losses.zarr") for path in self.each("losses", variant, *split)]
 
     def found(self) -> dict[str, float]:
         """The numbers that the study's other notebooks left behind when they last ran in a batch; none before that."""
