@@ -4,6 +4,7 @@ from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
 from aacstudy.models.cnn14 import Cnn14
+from aacstudy.models.published.yamnet import Yamnet
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions
 
@@ -72,6 +73,6 @@ class TaggingEncoder(Tagger):
 
 
 def build_encoder(frontend: FrontendOptions, options: EncoderOptions, classes: int) -> Tagger:
-    """A fresh encoder of `options.kind`. Raises ValueError where the front-end has too few mel bins for it."""
-    kinds = {"convnext": TaggingEncoder, "cnn14": Cnn14}
+    """A fresh encoder of `options.kind`. Raises ValueError where the front-end does not suit it."""
+    kinds = {"convnext": TaggingEncoder, "cnn14": Cnn14, "yamnet": Yamnet}
     return kinds[options.kind](frontend, options, classes)

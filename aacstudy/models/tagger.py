@@ -1,5 +1,7 @@
 """What the two encoders share: log-mel, BatchNorm over the mel bins, frames, and clip logits."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from aacstudy.models.frontend import LogMel
@@ -12,15 +14,22 @@ class Tagger(nn.Module):
     A subclass has the body and head: `frame_dim`, `output` and the methods that raise here.
     """
 
-    def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
+    def __init__(
+        self,
+        frontend: FrontendOptions,
+        options: EncoderOptions,
+        classes: int,
+        log_mel: Callable[[FrontendOptions], nn.Module] = LogMel,
+        bn0: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ):
         super().__init__()
         if classes < 1:
             raise ValueError(f"classes must be positive, got {classes}")
         self.frontend = frontend
         self.options = options
         self.classes = classes
-        self.log_mel = LogMel(frontend)
-        self.bn0 = nn.BatchNorm2d(frontend.n_mels)
+        self.log_mel = log_mel(frontend)
+        self.bn0 = bn0(frontend.n_mels)
 
     @property
     def frame_dim(self) -> int:

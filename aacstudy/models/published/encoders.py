@@ -1,4 +1,4 @@
-"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny and CNN14.
+"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny, CNN14 and YAMNet.
 
 Names, shapes and settings: arXiv 2306.00830 and 1912.10211, and their public code.
 """
@@ -15,6 +15,7 @@ from aacstudy.models.checkpoint import fill
 from aacstudy.models.cnn14 import CHANNELS
 from aacstudy.models.convnext import build_encoder
 from aacstudy.models.published.files import read_tensors, without_prefix
+from aacstudy.models.published.yamnet import import_yamnet
 from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions
 
@@ -147,8 +148,12 @@ def published_encoder(path: str | Path, frontend: FrontendOptions, options: Enco
 
     Raises FileNotFoundError, or ValueError where the file is of another kind, size or front-end.
     """
-    encoder = import_cnn14(path) if options.kind == "cnn14" else convnext_of(path, _encoder_alone(path))
-    sizes = ("dims",) if options.kind == "cnn14" else ("depths", "dims", "kernel")
+    if options.kind == "yamnet":
+        encoder, sizes = import_yamnet(path), ()
+    elif options.kind == "cnn14":
+        encoder, sizes = import_cnn14(path), ("dims",)
+    else:
+        encoder, sizes = convnext_of(path, _encoder_alone(path)), ("depths", "dims", "kernel")
     for name in sizes:
         asked, has = getattr(options, name), getattr(encoder.options, name)
         if asked != has:
