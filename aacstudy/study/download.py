@@ -105,7 +105,7 @@ def find_weights(name: str) -> Path:
 
     Raises FileNotFoundError that names the download command, ValueError for an unknown name.
     """
-    if Path(name).suffix in (".pth", ".pt", ".ckpt", ".safetensors", ".bin"):
+    if Path(name).suffix in (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".tflite"):
         if not Path(name).is_file():
             raise FileNotFoundError(f"weights {name} do not exist")
         return Path(name)

@@ -20,6 +20,11 @@ from aacstudy.models.tagger import Tagger
 from aacstudy.options import EncoderOptions, FrontendOptions
 
 CLASSES = 527  # AudioSet's
+LABELS = {  # the class names that are looked for beside a file of weights, by kind of encoder
+    "convnext": "class_labels_indices.csv",
+    "cnn14": "class_labels_indices.csv",
+    "yamnet": "yamnet_class_map.csv",
+}
 CONVNEXT_FRONTEND = FrontendOptions()
 CNN14_FRONTENDS = {  # by their FFT size, which the file shows
     1024: FrontendOptions(n_mels=64),
@@ -122,18 +127,24 @@ def _adopt(
 
 
 def class_names(count: int, labels: str | Path | None = None) -> tuple[str, ...]:
-    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000`` and so on.
+    """Names of an encoder's classes: of a file of ``LABELS``, or ``class_000`` and so on.
 
     Raises ValueError naming the file where it does not list as many classes, in order.
     """
     if labels is None:
         return tuple(f"class_{i:03d}" for i in range(count))
-    with open(labels, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(labels, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{labels}: not a CSV file in UTF-8 ({error})") from error
     if not rows or not {"index", "display_name"} <= rows[0].keys():
         raise ValueError(f"{labels}: must have the columns index, mid and display_name")
     if [row["index"] for row in rows] != [str(i) for i in range(count)]:
         raise ValueError(f"{labels}: column index must count from 0 to {count - 1}; it has {len(rows)} rows")
+    unnamed = [row["index"] for row in rows if not row["display_name"]]
+    if unnamed:
+        raise ValueError(f"{labels}: column display_name is empty at index {unnamed[0]}")
     return tuple(row["display_name"] for row in rows)
 
 

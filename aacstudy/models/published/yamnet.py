@@ -84,7 +84,7 @@ class Yamnet(Tagger):
     """MobileNet v1 with its batch norms folded, run inside patches of 0.96 s, 1024 dimensions each 0.32 s.
 
     Its receptive field is wider than the patches it was trained on: run over a whole clip, no frame would see the
-    zero borders it knows. 3 751 369 parameters; of the options only kind and weights are read.
+    zero borders it knows. 3 729 481 parameters; of the options only kind and weights are read.
     """
 
     def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
@@ -113,7 +113,7 @@ class Yamnet(Tagger):
         return 1
 
     def _frames_of(self, times: int) -> int:
-        return math.ceil(times / PATCH) * (PATCH // STRIDE)
+        return math.ceil(times / STRIDE)
 
     def _body(self, x: Tensor) -> Tensor:
         batch, _, times, mels = x.shape
@@ -122,9 +122,16 @@ class Yamnet(Tagger):
         maps = maps.unflatten(0, (batch, -1)).transpose(1, 2)  # [batch, frame_dim, patches, 3, 2]
         return maps.flatten(2, 3)  # [batch, frame_dim, frames, 2]
 
+    def frames_from_logmel(self, logmel: Tensor) -> Tensor:
+        """Log-mel [batch, 1, time, mels] -> frame embeddings [batch, frames, frame_dim].
+
+        What fills up the last patch gives no frames of its own: a clip of 5 s has 16, not 18.
+        """
+        return super().frames_from_logmel(logmel)[:, : self._frames_of(logmel.shape[2])]
+
     def logits_from_logmel(self, logmel: Tensor) -> Tensor:
         """Log-mel [batch, 1, time, mels] -> logits [batch, classes] of the mean probability of the patches."""
-        frames = self.frames_from_logmel(logmel)  # [batch, frames, frame_dim]
+        frames = super().frames_from_logmel(logmel)  # [batch, 3 · patches, frame_dim]
         patches = frames.unflatten(1, (-1, PATCH // STRIDE)).mean(dim=2)  # [batch, patches, frame_dim]
         logits = self.linear(patches)  # [batch, patches, classes]
         return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
@@ -186,13 +193,13 @@ def _values(tensor: Table, buffers: list[Table], shape: tuple[int, ...]) -> np.n
     """A tensor of this shape as float32; int8 is multiplied by its scales."""
     found = tuple(tensor.array(0, "<i4").tolist())
     if found != shape:
-        raise ValueError(f"is {found}, not {shape}")
+        raise ValueError(f"shape {found}, not {shape}")
     kind, buffer = tensor.number(1, "b"), tensor.number(2, "<I")
     if kind not in DTYPES:
-        raise ValueError(f"has numbers of the schema's type {kind}; float32, float16 and int8 can be read")
+        raise ValueError(f"numbers of the schema's type {kind}; float32, float16 and int8 can be read")
     data = buffers[buffer].array(0, "u1") if buffer < len(buffers) else np.empty(0, "u1")
     if data.nbytes != math.prod(shape) * DTYPES[kind].itemsize:
-        raise ValueError(f"holds {data.nbytes} bytes, not {math.prod(shape) * DTYPES[kind].itemsize}")
+        raise ValueError(f"{data.nbytes} bytes, not {math.prod(shape) * DTYPES[kind].itemsize}")
     values = data.view(DTYPES[kind]).reshape(shape).astype(np.float32)
     if DTYPES[kind].kind == "i":
         about = tensor.table(4)
@@ -200,10 +207,13 @@ def _values(tensor: Table, buffers: list[Table], shape: tuple[int, ...]) -> np.n
         zeros, axis = (about.array(3, "<i8"), about.number(6, "<i")) if about else (scales, 0)
         axis = axis if len(scales) > 1 else 0
         if not 0 <= axis < len(shape) or len(scales) not in (1, shape[axis]) or zeros.any():
-            raise ValueError(f"is int8 with {len(scales)} scales; one of all or one a channel, around zero, is read")
-        values *= scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            raise ValueError(
+                f"int8 with {len(scales)} scales; one of all or one a channel, around zero, is read"
+            )
+        with np.errstate(invalid="ignore", over="ignore"):  # said below
+            values *= scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     if not np.isfinite(values).all():
-        raise ValueError("holds NaN or infinity")
+        raise ValueError("NaN or infinity in it")
     return values
 
 
@@ -221,7 +231,9 @@ def _read(data: bytes, network: Yamnet) -> dict[str, Tensor]:
         code = codes[index] if index < len(codes) else None
         if code == DEQUANTIZE and len(inputs) == 1 and len(operator.array(2, "<i4")) == 1:
             source[int(operator.array(2, "<i4")[0])] = int(inputs[0])
-        elif code in (CONV, DEPTHWISE) or (code == LINEAR and found):  # linear ones before them make the log-mel
+        elif code in (CONV, DEPTHWISE) or (
+            code == LINEAR and found
+        ):  # linear ones before them make the log-mel
             found.append((code, inputs, operator.table(4)))
     wanted = [*network.layers, network.linear]
     if len(found) != len(wanted):
@@ -231,7 +243,9 @@ def _read(data: bytes, network: Yamnet) -> dict[str, Tensor]:
         name = f"layers.{number - 1}" if number < len(wanted) else "linear"
         kind = LINEAR if isinstance(layer, nn.Linear) else DEPTHWISE if layer.groups > 1 else CONV
         if code != kind or len(inputs) != 3:
-            raise ValueError(f"no YAMNet: layer {number} must be a {NAMES[kind]} with a bias, got a {NAMES[code]}")
+            raise ValueError(
+                f"no YAMNet: layer {number} must be a {NAMES[kind]} with a bias, got a {NAMES[code]}"
+            )
         if kind != LINEAR:
             # a depthwise one has its depth multiplier in slot 3
             slots = ((0, "b"), (1, "<i"), (2, "<i"), (3 + (kind == DEPTHWISE), "b"))
@@ -250,7 +264,7 @@ def _read(data: bytes, network: Yamnet) -> dict[str, Tensor]:
             try:
                 values = torch.from_numpy(_values(tensors[index], buffers, sizes))
             except ValueError as error:
-                raise ValueError(f"the {part} of layer {number} ({NAMES[kind]}) {error}") from error
+                raise ValueError(f"the {part} of layer {number} ({NAMES[kind]}): {error}") from error
             back = sorted(range(len(theirs)), key=theirs.__getitem__)
             weights[f"{name}.{part}"] = values.permute(back).contiguous() if part == "weight" else values
     return weights

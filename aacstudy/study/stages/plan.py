@@ -288,13 +288,13 @@ def _build_encoder(artifact: Artifact, folder: Path, cores: int) -> None:
 
 def _build_published(artifact: Artifact, folder: Path, cores: int) -> None:
     from aacstudy.models.checkpoint import save_encoder
-    from aacstudy.models.published.encoders import class_names, published_encoder
+    from aacstudy.models.published.encoders import LABELS, class_names, published_encoder
     from aacstudy.options import EncoderOptions, FrontendOptions
 
     path = Path(artifact.parameters["file"])
     frontend = FrontendOptions(**artifact.parameters["frontend"])
     network = published_encoder(path, frontend, EncoderOptions(**artifact.parameters["encoder"]))
-    labels = path.with_name("class_labels_indices.csv")
+    labels = path.with_name(LABELS[network.options.kind])
     names = class_names(network.classes, labels if labels.is_file() else None)
     save_encoder(folder / "encoder.safetensors", network, names, {"source": path.name})
 
