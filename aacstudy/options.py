@@ -11,7 +11,7 @@ WORDINGS = ("usual", "rare")
 FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
 SCHEDULES = ("cosine", "one_cycle")
-ENCODERS = ("convnext", "cnn14")
+ENCODERS = ("convnext", "cnn14", "yamnet")
 SELECTIONS = ("validation_loss", "cider_d", "fense")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -82,7 +82,7 @@ class EncoderOptions:
     """Sizes of the encoder; the defaults are ConvNeXt-Tiny, as in arXiv 2306.00830.
 
     Kind ``cnn14`` (arXiv 1912.10211) reads ``dims`` alone, the channels of its blocks, and they must be given: the
-    published network has (64, 128, 256, 512, 1024, 2048).
+    published network has (64, 128, 256, 512, 1024, 2048). Kind ``yamnet`` has one size and reads ``weights`` alone.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)  # blocks per stage, 1 to 4 stages
@@ -96,6 +96,10 @@ class EncoderOptions:
     def __post_init__(self):
         if self.kind not in ENCODERS:
             raise ValueError(f"kind must be one of {ENCODERS}, got {self.kind!r}")
+        if self.kind == "yamnet":
+            if not self.weights:
+                raise ValueError("kind yamnet needs weights, the published yamnet.tflite")
+            return
         if self.kind == "cnn14":
             if self.dims == EncoderOptions.dims:
                 raise ValueError(

@@ -369,7 +369,7 @@ REACHES = {
     "encoder_published": READ
     | NETWORKS
     | ENCODER
-    | {"models.published.encoders", "models.published.files", "models.cnn14"},
+    | {"models.published.encoders", "models.published.files", "models.cnn14", "models.yamnet"},
     "frames": READ | NETWORKS | ENCODER,
     "frames_permuted": READ | NETWORKS | ENCODER,
     "peer": {
