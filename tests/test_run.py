@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from aacstudy.analysis.scorecard import rows
-from aacstudy.study.parameters import DEFAULT_NOTEBOOKS as NOTEBOOKS
+from aacstudy.study.parameters import default_notebooks
 from aacstudy.study.run import config
 
 WANTED = [
