@@ -1,200 +1,126 @@
-"""Command line: ``python -m aacstudy --help``."""
+"""Command line: ``python -m aacstudy --help``.
 
-import argparse
+Commands import what they need, so that help is shown at once; their docstrings are their help.
+"""
+
 import json
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperCommand
 
 from aacstudy import __version__, paths
-from aacstudy.report.provenance import cores
+from aacstudy.report import provenance
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+
+def _arg(text: str, metavar: str | None = None):
+    return typer.Argument(help=text, metavar=metavar, show_default=False)
+
+
+def _opt(metavar: str | None, text: str, *names: str, **more):
+    return typer.Option(*names, help=text, metavar=metavar, show_default=False, **more)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+ALL = provenance.cores()
+File = Path | None
+Name = Annotated[str, _arg("a page of studies/, or a YAML file", "STUDY")]
+Names = Annotated[list[str], _arg("pages of studies/ that have run", "STUDY")]
+Made = Annotated[str, _arg("stage/label, such as encoder/convnext; 'aacstudy plan' lists them")]
+Notebook = Annotated[str, _arg("its name, such as 05_retrieval")]
+Overrides = Annotated[str, _opt("JSON", 'sections to change: \'{"corpus": {"train": 200}}\'')]
+Data = Annotated[File, _opt("FOLDER", "your recordings and captions.csv, or what holds Clotho or AudioCaps")]
+Cores = Annotated[int, _opt("N", f"default: all ({ALL})")]
+Table = Annotated[File, _opt("CSV", "where the table is written")]
+Version = Annotated[bool, _opt(None, "show it and exit", "--version", callback=_version, is_eager=True)]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. What the user can mend is said in one message, without a traceback."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    """Run one command; returns the exit status. What a user can mend is one line, no traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return options.run(options) or 0
+        typer.main.get_command(app)(arguments, prog_name="aacstudy")
+    except SystemExit as end:  # how each command ends that raises nothing
+        return end.code
     except (ValueError, KeyError, FileNotFoundError) as error:
         if os.environ.get("AACSTUDY_TRACEBACK"):
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"aacstudy {options.command}: {message}", file=sys.stderr)
+        print(f"aacstudy {arguments[0]}: {message}", file=sys.stderr)
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aacstudy", description="An audio captioner's own loss as a search engine: the study."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
-        return added
-
-    def with_study(added: argparse.ArgumentParser, default: str | None = None) -> argparse.ArgumentParser:
-        added.add_argument(
-            "study",
-            nargs="?" if default else None,
-            default=default,
-            help="a page of studies/, or a YAML file",
-        )
-        added.add_argument(
-            "--overrides",
-            default="{}",
-            metavar="JSON",
-            help='sections to change: \'{"corpus": {"train": 200}}\'',
-        )
-        added.add_argument(
-            "--data",
-            metavar="FOLDER",
-            help="your recordings and captions.csv, or what holds Clotho or AudioCaps",
-        )
-        added.add_argument(
-            "--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)"
-        )
-        return added
-
-    whole = with_study(command("run", _run, "run a whole study and write its reports"), "demo")
-    whole.add_argument(
-        "--profile", metavar="FOLDER", help="a Snakemake profile, to run the jobs on a cluster"
-    )
-    made = with_study(command("make", _make, "make one artifact of a study, and what it needs"))
-    made.add_argument("artifact", help="stage/label, such as encoder/convnext; 'aacstudy plan' lists them")
-    with_study(command("plan", _plan, "list a study's artifacts: made or missing, seconds, folder"), "demo")
-    one = with_study(command("notebook", _notebook, "execute one notebook into the study's reports"))
-    one.add_argument("notebook", help="its name, such as 05_retrieval")
-    with_study(command("index", _index, "gather results.json and write the study's index.html"))
-    asked = command("search", _search, "find the clips that fit a text, or the captions that fit a sound")
-    asked.add_argument("query", nargs="?", default="", help="a text, such as 'a dog barks before rain'")
-    asked.add_argument("--audio", type=Path, metavar="FILE", help="a sound instead of a text")
-    asked.add_argument("--study", default="demo", help="default: %(default)s")
-    asked.add_argument("--overrides", default="{}", metavar="JSON", help="sections of the study to change")
-    asked.add_argument("--data", metavar="FOLDER", help="your recordings, for a study such as own")
-    asked.add_argument("--k", type=int, default=5, metavar="N", help="results shown (default: %(default)s)")
-    asked.add_argument("--seed", type=int, help="of the captioner; default: the study's first")
-    several = command("compare", _compare, "one page of several studies side by side")
-    several.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
-    told = command("summary", _summary, "what finished studies found, as Markdown, with command and commit")
-    told.add_argument("studies", nargs="+", metavar="STUDY", help="pages of studies/ that have run")
-    told.add_argument(
-        "--into",
-        nargs="+",
-        type=Path,
-        default=(),
-        metavar="FILE",
-        help="write between its marks <!-- summary --> and <!-- /summary -->, also findings, ablations; default: print",
-    )
-    matrix = command(
-        "retrieve",
-        _retrieve,
-        "every normalisation's search results of one matrix, ours or any other system's",
-    )
-    matrix.add_argument(
-        "matrix", type=Path, help="losses.zarr; an .npz with score, loss or nll, and owners; a .csv of scores"
-    )
-    matrix.add_argument(
-        "--owners", type=Path, metavar="CSV", help="for a .csv: caption,audio, whose is whose"
-    )
-    matrix.add_argument("--losses", action="store_true", help="the .csv holds losses: lower is better")
-    matrix.add_argument("--tune", type=Path, metavar="MATRIX", help="other clips', to choose parameters on")
-    matrix.add_argument("--tune-owners", type=Path, metavar="CSV", help="the same for a .csv")
-    matrix.add_argument("--csv", type=Path, metavar="CSV", help="where the table is written")
-    words = command("bias", _bias, "explain any system's losses of matched pairs by the captions' words")
-    words.add_argument(
-        "pairs", type=Path, help="a CSV: caption,loss and audio, or CoNeTTE's with losses and mrefs"
-    )
-    words.add_argument(
-        "--training",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="training captions: caption or caption_1..",
-    )
-    words.add_argument("--csv", type=Path, metavar="CSV", help="where the table of features is written")
-    check = command("check-data", _check_data, "list everything wrong with a corpus, at once")
-    check.add_argument(
-        "kind", nargs="?", choices=("folder", "clotho", "audiocaps"), default="folder", help="default: folder"
-    )
-    check.add_argument(
-        "root",
-        type=Path,
-        help="folder: audio files and captions.csv (file_name,caption_1..caption_n); "
-        "clotho: what holds CLOTHO_v2.1; audiocaps: what holds AUDIOCAPS",
-    )
-    check.add_argument(
-        "--decode", action="store_true", help="read every sample, not headers alone (folder: always)"
-    )
-    check.add_argument("--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)")
-    bat = command("bat", _bat, "the test of perturbed captions for another system: write items, score losses")
-    bat.add_argument(
-        "captions",
-        nargs="?",
-        type=Path,
-        help="a CSV: file_name,caption_1.., or one caption a row (clip,text)",
-    )
-    bat.add_argument("--out", type=Path, metavar="CSV", help="where the items are written")
-    bat.add_argument("--scored", type=Path, metavar="CSV", help="items that came back with their losses")
-    bat.add_argument("--train", type=Path, metavar="CSV", help="training captions, for the trigram control")
-    scored = command("evaluate", _evaluate, "caption metrics of any system: its captions against references")
-    scored.add_argument("candidates", type=Path, help="a CSV: file_name,caption, or our captions.csv")
-    scored.add_argument("references", type=Path, help="a CSV: file_name,caption_1.., or one caption a row")
-    scored.add_argument("--metrics", metavar="NAMES", help="such as cider_d,meteor; default: all there is")
-    scored.add_argument("--tokenizer", choices=("auto", "ptb", "ours"), default="auto", help="default: auto")
-    scored.add_argument("--training", type=Path, metavar="CSV", help="training captions, for new_captions")
-    scored.add_argument("--csv", type=Path, metavar="CSV", help="where the table is written")
-    scored.add_argument("--each", type=Path, metavar="CSV", help="where each caption's scores are written")
-    fetched = command("download", _download, "fetch a public data set, weights, or what caption metrics need")
-    fetched.add_argument(
-        "what", help="clotho, audiocaps-captions, convnext, cnn14, dcase2024, conette or metrics"
-    )
-    fetched.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="default: $AACSTUDY_DATA, or data/ of the project"
-    )
-    command("doctor", _doctor, "say what is here, what is missing, and what each missing thing switches off")
-    return parser
+@app.callback()
+def _all(version: Version = False):
+    """An audio captioner's own loss as a search engine: the study."""
 
 
-def _overrides(options) -> dict:
+def _overrides(overrides: str, data: Path | None) -> dict:
     try:
-        overrides = json.loads(options.overrides)
+        changed = json.loads(overrides)
     except json.JSONDecodeError as error:
         raise ValueError(f"--overrides is not JSON: {error}") from error
-    if not isinstance(overrides, dict) or not isinstance(overrides.get("corpus", {}), dict):
+    if not isinstance(changed, dict) or not isinstance(changed.get("corpus", {}), dict):
         raise ValueError('--overrides wants sections, such as {"corpus": {"train": 200}}')
-    if options.data:
-        overrides.setdefault("corpus", {})["root"] = str(Path(options.data).resolve())
-    return overrides
+    if data:
+        changed.setdefault("corpus", {})["root"] = str(data.resolve())
+    return changed
 
 
-def _study(options):
+def _study(name: str, overrides: str, data: Path | None):
     from aacstudy.study.parameters import Study
 
-    return Study.load(options.study, _overrides(options))
+    return Study.load(name, _overrides(overrides, data))
 
 
-def _run(options) -> int:
+def _write_csv(table, path: Path | None) -> None:
+    if path is not None:
+        paths.write_whole(path, table.to_csv(index=False).encode("utf-8"))
+        print(f"written: {path}")
+
+
+@app.command()
+def run(
+    study: Name = "demo",
+    overrides: Overrides = "{}",
+    data: Data = None,
+    cores: Cores = ALL,
+    profile: Annotated[
+        str | None, _opt("FOLDER", "a Snakemake profile, to run the jobs on a cluster")
+    ] = None,
+):
+    """run a whole study and write its reports"""
     from aacstudy.study import run
     from aacstudy.study.parameters import Study
 
     started = time.time()
-    study = _study(options)
-    overrides = _overrides(options)
-    if options.data and study.corpus.name == "soundscapes":
+    changed = _overrides(overrides, data)
+    chosen = Study.load(study, changed)
+    if data and chosen.corpus.name == "soundscapes":
         raise ValueError(
-            f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
+            f"study {study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
         )
-    if left_out := run.wanting_more_captions(study):
-        overrides["notebooks"] = [name for name in study.notebooks if name not in left_out]
+    if left_out := run.wanting_more_captions(chosen):
+        changed["notebooks"] = [name for name in chosen.notebooks if name not in left_out]
         print(f"left out, for want of captions: {', '.join(left_out)}")
-        study = Study.load(options.study, overrides)
-    status = run.run(study, options.study, overrides, options.cores, options.profile)
-    index = paths.report(study.study) / "index.html"
+        chosen = Study.load(study, changed)
+    status = run.run(chosen, study, changed, cores, profile)
+    index = paths.report(chosen.study) / "index.html"
     if status == 0:
         print(f"done in {time.time() - started:.0f} s: open {os.path.relpath(index)}")
     else:
@@ -202,103 +128,164 @@ def _run(options) -> int:
             "the study did not end; what was made is kept, and the same command goes on from there",
             file=sys.stderr,
         )
-    return status
+    raise typer.Exit(status)
 
 
-def _make(options) -> None:
+@app.command()
+def make(study: Name, artifact: Made, overrides: Overrides = "{}", data: Data = None, cores: Cores = ALL):
+    """make one artifact of a study, and what it needs"""
     from aacstudy.study import run
 
-    print(run.find(_study(options), options.artifact).make(options.cores))
+    print(run.find(_study(study, overrides, data), artifact).make(cores))
 
 
-def _plan(options) -> None:
+@app.command()
+def plan(study: Name = "demo", overrides: Overrides = "{}", data: Data = None, cores: Cores = ALL):
+    """list a study's artifacts: made or missing, seconds, folder"""
     from aacstudy.study import run
 
-    for artifact in run.everything(_study(options)):
+    for artifact in run.everything(_study(study, overrides, data)):
         state = f"{artifact.record()['seconds']:8.1f} s" if artifact.stamp.exists() else "   missing"
         print(f"{state}  {artifact.stage}/{artifact.name}")
 
 
-def _notebook(options) -> None:
+@app.command()
+def notebook(
+    study: Name, notebook: Notebook, overrides: Overrides = "{}", data: Data = None, cores: Cores = ALL
+):
+    """execute one notebook into the study's reports"""
     from aacstudy.study import run
 
-    run.run_notebook(_study(options), options.notebook)
+    run.run_notebook(_study(study, overrides, data), notebook)
 
 
-def _index(options) -> None:
+@app.command()
+def index(study: Name, overrides: Overrides = "{}", data: Data = None, cores: Cores = ALL):
+    """gather results.json and write the study's index.html"""
     from aacstudy.study import run
 
-    print(run.build_index(_study(options)))
+    print(run.build_index(_study(study, overrides, data)))
 
 
-def _search(options) -> None:
+@app.command()
+def search(
+    query: Annotated[str, _arg("a text, such as 'a dog barks before rain'")] = "",
+    audio: Annotated[File, _opt("FILE", "a sound instead of a text")] = None,
+    study: Annotated[str, _opt("STUDY", "default: demo")] = "demo",
+    overrides: Overrides = "{}",
+    data: Data = None,
+    k: Annotated[int, _opt("N", "results shown (default: 5)")] = 5,
+    seed: Annotated[int | None, _opt("SEED", "of the captioner; default: the study's first")] = None,
+):
+    """find the clips that fit a text, or the captions that fit a sound"""
     from aacstudy.study import search
 
-    if bool(options.query) == bool(options.audio):
+    if bool(query) == bool(audio):
         raise ValueError("give either a text or --audio FILE")
-    study = _study(options)
-    if options.audio:
-        found = search.describe(study, options.audio, options.k, options.seed)
-    else:
-        found = search.search(study, options.query, options.k, options.seed)
+    chosen = _study(study, overrides, data)
+    found = search.describe(chosen, audio, k, seed) if audio else search.search(chosen, query, k, seed)
     print(search.text(found))
-    print(f"open {os.path.relpath(search.write_page(found, paths.report(study.study)))}")
+    print(f"open {os.path.relpath(search.write_page(found, paths.report(chosen.study)))}")
 
 
-def _compare(options) -> None:
+@app.command()
+def compare(studies: Names):
+    """one page of several studies side by side"""
     from aacstudy.study import compare
 
-    print(f"open {os.path.relpath(compare.compare(options.studies))}")
+    print(f"open {os.path.relpath(compare.compare(studies))}")
 
 
-def _summary(options) -> None:
+class _SeveralFiles(TyperCommand):
+    """``--into a b`` stands for ``--into a --into b``."""
+
+    def parse_args(self, ctx, args):
+        repeated = []
+        for word in args:
+            further = "--into" in repeated and repeated[-1] != "--into" and not word.startswith("-")
+            repeated += ["--into", word] if further else [word]
+        return super().parse_args(ctx, repeated)
+
+
+INTO = (
+    "write between its marks <!-- summary --> and <!-- /summary -->, also findings, ablations; default: print"
+)
+
+
+@app.command(cls=_SeveralFiles)
+def summary(studies: Names, into: Annotated[list[Path] | None, _opt("FILE...", INTO)] = None):
+    """what finished studies found, as Markdown, with command and commit"""
     from aacstudy.study import summary
 
-    runs = summary.read(options.studies)
-    if options.into:
-        summary.fill_files(options.into, runs)
-        print(f"written: {', '.join(map(str, options.into))}")
+    runs = summary.read(studies)
+    if into:
+        summary.fill_files(into, runs)
+        print(f"written: {', '.join(map(str, into))}")
     else:
         print(summary.summary(runs))
 
 
-def _retrieve(options) -> None:
+@app.command()
+def retrieve(
+    matrix: Annotated[
+        Path, _arg("losses.zarr; an .npz with score, loss or nll, and owners; a .csv of scores")
+    ],
+    owners: Annotated[File, _opt("CSV", "for a .csv: caption,audio, whose is whose")] = None,
+    losses: Annotated[bool, _opt(None, "the .csv holds losses: lower is better", "--losses")] = False,
+    tune: Annotated[File, _opt("MATRIX", "other clips', to choose parameters on")] = None,
+    tune_owners: Annotated[File, _opt("CSV", "the same for a .csv")] = None,
+    csv: Table = None,
+):
+    """every normalisation's search results of one matrix, ours or any other system's"""
     from aacstudy.study import retrieve
 
-    table, about = retrieve.of_files(
-        options.matrix, options.owners, options.losses, options.tune, options.tune_owners
-    )
+    table, about = retrieve.of_files(matrix, owners, losses, tune, tune_owners)
     print(about)
     print(retrieve.text(table))
-    _write_csv(table, options.csv)
+    _write_csv(table, csv)
 
 
-def _bias(options) -> None:
+@app.command()
+def bias(
+    pairs: Annotated[Path, _arg("a CSV: caption,loss and audio, or CoNeTTE's with losses and mrefs")],
+    training: Annotated[Path, _opt("CSV", "training captions: caption or caption_1..")],
+    csv: Annotated[File, _opt("CSV", "where the table of features is written")] = None,
+):
+    """explain any system's losses of matched pairs by the captions' words"""
     from aacstudy.analysis import bias
     from aacstudy.options import StatisticsOptions
 
-    training = bias.read_captions(options.training)
-    found = bias.of_pairs(bias.read_pairs(options.pairs), training, StatisticsOptions())
+    found = bias.of_pairs(bias.read_pairs(pairs), bias.read_captions(training), StatisticsOptions())
     print(f"R² of all features: {found.r2}; {found.rows} captions")
     print(found.features.to_string(index=False, float_format="{:.3f}".format))
     print(found.coefficients.to_string(index=False, float_format="{:+.3f}".format))
-    _write_csv(found.features, options.csv)
+    _write_csv(found.features, csv)
 
 
-def _write_csv(table, path: Path | None) -> None:
-    if path is not None:
-        from aacstudy.paths import write_whole
-
-        write_whole(path, table.to_csv(index=False).encode("utf-8"))
-        print(f"written: {path}")
+ROOT = (
+    "folder: audio files and captions.csv (file_name,caption_1..caption_n); "
+    "clotho: what holds CLOTHO_v2.1; audiocaps: what holds AUDIOCAPS"
+)
 
 
-def _check_data(options) -> int:
+@app.command()
+def check_data(
+    kind: Annotated[str | None, _arg("folder, clotho or audiocaps; default: folder", "KIND")] = None,
+    root: Annotated[File, _arg(ROOT, "ROOT")] = None,
+    decode: Annotated[
+        bool, _opt(None, "read every sample, not headers alone (folder: always)", "--decode")
+    ] = False,
+    cores: Cores = ALL,
+):
+    """list everything wrong with a corpus, at once"""
     from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, folder
 
-    reader = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps}[options.kind]
-    decode = options.decode or options.kind == "folder"
-    corpus, defects = reader.check(options.root, decode, options.cores)
+    readers = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps}
+    kind, root = (kind, root) if root else ("folder", kind and Path(kind))  # one word is the folder
+    if root is None or kind not in readers:
+        raise typer.BadParameter(f"ROOT is a folder, KIND one of {', '.join(readers)}; got {kind!r}")
+    reader, decode = readers[kind], decode or kind == "folder"
+    corpus, defects = reader.check(root, decode, cores)
     if defects:
         raise CorpusError(defects)
     print(corpus.summary())
@@ -310,16 +297,22 @@ def _check_data(options) -> int:
         if named != published:
             print(f"note: the table of {split} names {named} clips, the published one {published}")
     print("nothing wrong found" if decode else "nothing wrong found; --decode would read the samples too")
-    return 0
 
 
-def _bat(options) -> None:
+@app.command()
+def bat(
+    captions: Annotated[File, _arg("a CSV: file_name,caption_1.., or one caption a row (clip,text)")] = None,
+    out: Annotated[File, _opt("CSV", "where the items are written")] = None,
+    scored: Annotated[File, _opt("CSV", "items that came back with their losses")] = None,
+    train: Annotated[File, _opt("CSV", "training captions, for the trigram control")] = None,
+):
+    """the test of perturbed captions for another system: write items, score losses"""
     from aacstudy.study import bat
 
-    if options.scored and not (options.captions or options.out):
-        print(bat.report(bat.read_scored(options.scored, options.train)).to_string(index=False))
-    elif options.captions and options.out and not options.scored:
-        items, left_out = bat.write_items(options.captions, options.out)
+    if scored and not (captions or out):
+        print(bat.report(bat.read_scored(scored, train)).to_string(index=False))
+    elif captions and out and not scored:
+        items, left_out = bat.write_items(captions, out)
         print(items["test"].value_counts(sort=False).rename("items").to_string())
         print(f"\nleft out:\n{left_out.to_string(index=False)}")
     else:
@@ -328,33 +321,44 @@ def _bat(options) -> None:
         )
 
 
-def _evaluate(options) -> None:
+@app.command()
+def evaluate(
+    candidates: Annotated[Path, _arg("a CSV: file_name,caption, or our captions.csv")],
+    references: Annotated[Path, _arg("a CSV: file_name,caption_1.., or one caption a row")],
+    metrics: Annotated[str | None, _opt("NAMES", "such as cider_d,meteor; default: all there is")] = None,
+    tokenizer: Annotated[Literal["auto", "ptb", "ours"], _opt(None, "default: auto")] = "auto",
+    training: Annotated[File, _opt("CSV", "training captions, for new_captions")] = None,
+    csv: Table = None,
+    each: Annotated[File, _opt("CSV", "where each caption's scores are written")] = None,
+):
+    """caption metrics of any system: its captions against references"""
     from aacstudy.analysis.captions.tables import evaluate_files
 
-    names = options.metrics.split(",") if options.metrics else None
-    print(
-        evaluate_files(
-            options.candidates,
-            options.references,
-            options.training,
-            names,
-            options.tokenizer,
-            options.csv,
-            options.each,
-        )
-    )
+    names = metrics.split(",") if metrics else None
+    print(evaluate_files(candidates, references, training, names, tokenizer, csv, each))
 
 
-def _download(options) -> None:
+@app.command()
+def download(
+    what: Annotated[str, _arg("clotho, audiocaps-captions, convnext, cnn14, dcase2024, conette or metrics")],
+    to: Annotated[File, _opt("FOLDER", "default: $AACSTUDY_DATA, or data/ of the project")] = None,
+):
+    """fetch a public data set, weights, or what caption metrics need"""
     from aacstudy.study.download import download
 
-    print(download(options.what, options.to))
+    print(download(what, to))
 
 
-def _doctor(options) -> int:
+@app.command()
+def doctor():
+    """say what is here, what is missing, and what each missing thing switches off"""
     from aacstudy.study.doctor import report
 
-    return report()
+    raise typer.Exit(report())
+
+
+for one in app.registered_commands:
+    one.short_help = one.callback.__doc__  # whole, where it would be cut
 
 
 if __name__ == "__main__":

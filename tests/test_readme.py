@@ -1,7 +1,5 @@
 """What the documents say can be done: every command parses, every study, file, link and heading named is there."""
 
-import contextlib
-import io
 import json
 import re
 import shlex
@@ -10,19 +8,23 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from test_setup import ROOT, make
+from typer.exceptions import TyperException
 
-from aacstudy.__main__ import _parser
+from aacstudy.__main__ import app
 from aacstudy.study.download import sets
 from aacstudy.study.parameters import available
+from aacstudy.study.stages.plan import READERS
 
 FOLDERS = ("studies", "notebooks", "aacstudy", "workflow", "docs", "tests", "benchmarks")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 PYTHON = r"(?:\S*/)?python3? -m aacstudy|aacstudy"
-COMMANDS = next(action.choices for action in _parser()._actions if action.dest == "command")
+PROGRAM = typer.main.get_command(app)
+COMMANDS = PROGRAM.commands
 
 
 def documents() -> list[Path]:
@@ -90,16 +92,21 @@ def wrong_with_make(arguments: tuple[str, ...], studies: frozenset[str]) -> str:
 
 def wrong_with_ours(words: list[str], studies: set[str]) -> str:
     """Parsed as the command line would; a command that is only named may lack what it requires."""
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            options = _parser().parse_args(words)
-    except SystemExit as end:
-        complaint = said.getvalue()
-        return complaint if end.code and "arguments are required" not in complaint else ""
-    asked = getattr(options, "studies", None) or [getattr(options, "study", "demo")]
-    if options.command == "download" and options.what not in sets():
-        return f"{options.what} cannot be downloaded"
+        whole = PROGRAM.make_context("aacstudy", list(words))
+        name, command, rest = PROGRAM.resolve_command(whole, words)
+        given = command.make_context(name, rest).params
+    except typer.Exit:  # --help
+        return ""
+    except TyperException as error:
+        return (
+            "" if error.message.startswith("Missing") or "Missing" in type(error).__name__ else error.message
+        )
+    asked = given.get("studies") or [given.get("study", "demo")]
+    if name == "download" and given["what"] not in sets():
+        return f"{given['what']} cannot be downloaded"
+    if name == "check-data" and given["root"] and given["kind"] not in READERS:
+        return f"{given['kind']} is no corpus"
     return next(filter(None, (no_study(one, studies) for one in asked)), "")
 
 
@@ -182,14 +189,14 @@ def test_every_variable_of_the_environment_exists():
         ("make no_such_target", "No rule"),
         ("make study STUDY=demmo", "no study demmo"),
         ("make study STUDI=demo", "no STUDI"),
-        ("python -m aacstudy serach 'a dog'", "invalid choice"),
-        (".venv/bin/python -m aacstudy run demo --profle x", "unrecognized arguments: --profle"),
+        ("python -m aacstudy serach 'a dog'", "No such command 'serach'"),
+        (".venv/bin/python -m aacstudy run demo --profle x", "No such option: --profle"),
         ("python -m aacstudy compare demo positionz", "no study positionz"),
         ("python -m aacstudy download cloto", "cloto cannot be downloaded"),
-        ("python -m aacstudy check-data cloto data", "invalid choice"),
+        ("python -m aacstudy check-data cloto data", "cloto is no corpus"),
         (".venv/bin/papermil notebooks/05_retrieval.ipynb out.ipynb", "no package brings papermil"),
         (".venv/bin/papermill notebooks/05_retreival.ipynb out.ipynb", "notebooks/05_retreival.ipynb does not exist"),
-        ("bat --scored", "expected one argument"),
+        ("bat --scored", "requires an argument"),
         ("STUDY=conete", "no study conete"),
         ("conda env create -f enviroment.yml", "enviroment.yml does not exist"),
     ],

@@ -271,7 +271,7 @@ def test_a_study_by_a_profile(command, smoke):
 def test_what_there_is(command, tmp_path):
     shown = typed(words(command), PROJECT, os.environ | {"AACSTUDY_ARTIFACTS": str(tmp_path)})
     if "--help" in command:
-        assert shown.startswith("usage: aacstudy") and "check-data" in shown
+        assert shown.startswith("Usage: aacstudy") and "check-data" in shown
     else:
         planned = re.findall(r"^   missing  (\S+)/\S+-[0-9a-f]{12}$", shown, re.MULTILINE)
         assert planned.count("captioner") == 12 and len(planned) == len(shown.splitlines())
