@@ -92,6 +92,8 @@ def wrong_with_make(arguments: tuple[str, ...], studies: frozenset[str]) -> str:
 
 def wrong_with_ours(words: list[str], studies: set[str]) -> str:
     """Parsed as the command line would; a command that is only named may lack what it requires."""
+    if not words:
+        return ""
     try:
         whole = PROGRAM.make_context("aacstudy", list(words))
         name, command, rest = PROGRAM.resolve_command(whole, words)
@@ -99,9 +101,8 @@ def wrong_with_ours(words: list[str], studies: set[str]) -> str:
     except typer.Exit:  # --help
         return ""
     except TyperException as error:
-        return (
-            "" if error.message.startswith("Missing") or "Missing" in type(error).__name__ else error.message
-        )
+        said = error.format_message()
+        return "" if said.startswith("Missing") else said
     asked = given.get("studies") or [given.get("study", "demo")]
     if name == "download" and given["what"] not in sets():
         return f"{given['what']} cannot be downloaded"
