@@ -120,7 +120,7 @@ def test_an_empty_page_is_the_defaults(project):
         ("frontend: {f_max: 20000}", ["frontend: 0 <= f_min < f_max", "16000"]),
         ("encoder: {kernel: 4}", ["encoder: kernel must be odd", "4"]),
         ("encoder: {dims: [8, 16]}", ["encoder: depths and dims"]),
-        ("corpus: {name: sounds}", ["corpus.name is 'sounds'", "'soundscapes', 'folder', "]),
+        ("corpus: {name: sounds}", ["corpus.name is 'sounds'", "'soundscapes', 'recordings', "]),
         ("corpus: {test: 0}", ["corpus.test is 0", "greater than or equal to 1"]),
         ("corpus: {seconds: 0.5}", ["corpus.seconds is 0.5", "greater than or equal to 2.2"]),
         ("corpus: {snr_low: 20}", ["corpus: snr_low must not exceed snr_high", "20"]),
