@@ -1,4 +1,5 @@
-"""Loss matrices on disk: bands of audios as they are scored, the whole as a zarr group, and those of other systems.
+"""Loss matrices on disk: bands of audios as they are scored, the whole as a zarr group, and those
+of other systems.
 
 Anything that scores captions on audio gets the study's retrieval and bias chapters: ``score``.
 """
@@ -90,7 +91,8 @@ def join(
 
 
 class Scorer(Protocol):
-    """What a captioner must do to be studied; ``models/huggingface.py`` does it for transformers' models."""
+    """What a captioner must do to be studied; ``models/huggingface.py`` does it for transformers'
+    models."""
 
     def nll(self, frames: Sequence[Any], captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Sums [audios, captions] of −log p over a caption's tokens and end mark, and their counts.

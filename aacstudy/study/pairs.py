@@ -1,4 +1,5 @@
-"""Losses of matched pairs that other systems publish, and the captions those were trained on, from CSV files."""
+"""Losses of matched pairs that other systems publish, and the captions those were trained on, from
+CSV files."""
 
 import ast
 from pathlib import Path
@@ -8,11 +9,12 @@ import pandas as pd
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
-    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token), one row per pair.
+    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token),
+    one row per pair.
 
-    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its own), or a row per
-    audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions) and ``losses``.
-    Raises ValueError naming file, line and column.
+    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its
+    own), or a row per audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions)
+    and ``losses``. Raises ValueError naming file, line and column.
     """
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     if {"mrefs", "losses"} <= set(table.columns):
@@ -37,7 +39,8 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
 
 
 def read_captions(path: str | Path) -> list[str]:
-    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where there is neither."""
+    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where
+    there is neither."""
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     names = [name for name in table if name == "caption" or str(name).startswith("caption_")]
     texts = [text for name in names for text in table[name] if text.strip()]

@@ -1,1 +1,2 @@
-"""Training of the tagging encoder and of the captioner; both resume after a kill with the same result."""
+"""Training of the tagging encoder and of the captioner; both resume after a kill with the same
+result."""
