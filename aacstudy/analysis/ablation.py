@@ -1,8 +1,6 @@
-"""Variants of a study beside the study itself, and captioners on corpora that they were not trained
-on.
+"""Variants of a study beside the study itself, and captioners on corpora they were not trained on.
 
-A variant that scores the same captions is compared query by query; two corpora share no query, so
-each has its own interval.
+A variant that scores the same captions is compared query by query; two corpora share no query.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +35,7 @@ def measures(matrices: Sequence[grid.Matrix]) -> dict[str, Values]:
 def compare(
     base: Mapping[str, Values], variants: Mapping[str, Mapping[str, Values]], options: StatisticsOptions
 ) -> pd.DataFrame:
-    """One row per variant and measure: its value, and the paired difference to the base with Holm's
-    p.
+    """One row per variant and measure: its value, its paired difference to the base, Holm's p.
 
     p is of these trained captioners: flipping signs over audios knows nothing of how trainings
     vary, and the interval, of a few seeds, little. ``clear`` is stricter: the interval leaves 0 out
@@ -81,8 +78,7 @@ def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dic
     """What a captioner's losses on a corpus look like, and whether they need normalising.
 
     By name: ``matched`` and ``unmatched``: mean loss in nats per token of a caption on its own and
-    on other audios; ``caption``: share of variance between captions; the measures; ``gain``: a2t
-    hit@1 of min-max minus raw, paired.
+    on others; ``caption``: share of variance between captions; the measures; ``gain``: min-max − raw.
     """
     own, others = (np.stack(one) for one in zip(*map(_matched, matrices)))  # [seeds, audios]
     audios = np.arange(own.shape[1])

@@ -1,5 +1,4 @@
-"""Why some captions are cheap on every audio: what predicts their loss, what normalisation takes
-away."""
+"""Why some captions are cheap on every audio: what predicts it, what normalisation takes away."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -69,8 +68,7 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
     Constant features are left out. Intervals of R² are percentile bootstraps of whole audios with
     the model fitted again, centred on the value: a resample fits its repeated captions too well, so
     that even a feature that tells nothing would seem to. Coefficients' are cluster-robust. Raises
-    ValueError for a missing target, values that are not finite (naming row and column) and too few
-    rows.
+    ValueError for a missing target, values that are not finite (with their place), too few rows.
     """
     if target not in table:
         raise ValueError(f"the table has no column {target!r}; it has {', '.join(map(str, table.columns))}")
@@ -118,8 +116,7 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
 def priors(pools: Sequence[Pool]) -> dict[str, list[np.ndarray]]:
     """Log-priors per token of the captions `[captions]`, by name, one array per seed.
 
-    Those of the pools (null audio, trigram), and the log-mean-exp over a bank of other clips and
-    over the test pool.
+    Those of the pools, and the log-mean-exp over a bank of other clips and over the test pool.
     """
     found = {
         name.replace("_", " "): [pool.priors[name] / pool.tokens for pool in pools]
@@ -150,12 +147,10 @@ def explained(
 def locations_and_scales(
     scores: Sequence[np.ndarray], priors: Mapping[str, Sequence[np.ndarray]]
 ) -> pd.DataFrame:
-    """Spearman correlation of each caption's location and scale over audios with priors, mean over
-    seeds.
+    """Spearman correlation of captions' locations and scales with priors, mean over seeds.
 
     scores: per seed, log-likelihoods per token `[audios, captions]`; priors: by name, per seed,
-    `[captions]` in the same unit. Rows: the column's mean, min, max (locations), standard deviation
-    and range (scales).
+    `[captions]` in the same unit. Rows: mean, min, max (locations), deviation, range (scales).
     """
     statistics = {
         "mean": lambda s: s.mean(axis=0),

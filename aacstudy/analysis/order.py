@@ -1,5 +1,4 @@
-"""From losses of true and false captions to accuracies, their controls, scores of pairs and
-verdicts; arithmetic only."""
+"""From losses of true and false captions to accuracies, controls, scores of pairs and verdicts."""
 
 from collections.abc import Sequence
 
@@ -34,8 +33,7 @@ def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray
 
 
 def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarray:
-    """As ``accuracy`` after a prior's loss is subtracted from each side [seeds, items]: log p(c|a)
-    − log p(c).
+    """As ``accuracy`` of log p(c|a) − log p(c): a prior's loss is subtracted [seeds, items].
 
     prior: ``other`` (the mean log-probability on other clips' audio), ``shuffled``, or ``ngram``.
     """
@@ -48,11 +46,9 @@ def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarra
 
 
 def right(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
-    """Share right of every item [seeds, items] by what is measured: the accuracy, each control, the
-    corrected scores.
+    """Share right of every item [seeds, items]: the accuracy, each control, the corrected scores.
 
-    What the tables have no columns for is left out, such as a trigram of training captions that
-    nobody has.
+    What the tables have no columns for is left out.
     """
     has = tables[0].columns
     sources = {what: source for what, source in SOURCES.items() if f"{source}_text" in has}
@@ -64,11 +60,9 @@ def right(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
 
 
 def rows(items: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
-    """Masks [items] of all rows of a report: (test, part), part being ``all``, ``strict``, a
-    connective or a form of it.
+    """Masks [items] of a report's rows (test, part): ``all``, ``strict``, a connective or its form.
 
-    ``strict`` are the clause exchanges around before and after alone. A connective that stands in
-    one place only is one row.
+    ``strict`` are the clause exchanges around before and after alone.
     """
     found = {}
     for test in items["test"].unique():
@@ -118,8 +112,7 @@ def against(
 
 
 def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
-    """Whether a captioner hears order: from its accuracy and its paired differences to two
-    controls.
+    """Whether a captioner hears order: from its accuracy and paired differences to two controls.
 
     ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to
     its own frames in drawn orders too where it is given: a captioner that hears what sounds, but
@@ -135,8 +128,7 @@ def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval
 
 
 def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
-    """For every test: accuracy, paired differences to two controls, Holm's p over the tests, and
-    what is heard.
+    """Every test's accuracy, paired differences to two controls, Holm's p over tests, the verdict.
 
     ``over blind`` is the difference to other clips' audio: is the change heard? ``over shuffled``
     to the own frames in drawn orders: is it heard in their order? p and verdict are of ``over
@@ -201,8 +193,7 @@ def pair_scores(table: pd.DataFrame, source: str = "own") -> pd.DataFrame:
 
 
 def pairs(tables: Sequence[pd.DataFrame], source: str, options: StatisticsOptions) -> pd.DataFrame:
-    """Scores of all pairs with intervals: ``comparison``, ``part`` (``all`` or a connective),
-    ``what``, ``value`` …
+    """Scores of all pairs with intervals by comparison, part (``all`` or a connective) and what.
 
     The unit is the pair of sounds, whose captions are dependent.
     """

@@ -1,5 +1,4 @@
-"""The scorecard: each claim of the paper and each question it leaves, with a verdict that follows
-from measured intervals.
+"""The scorecard: each claim of the paper and each question it leaves, judged by intervals.
 
 Rules, not opinions: a verdict is a function of a study's results (``results.json``), so other
 numbers give another one. A claim is tested in kind on whatever corpus the study has, and in number
@@ -179,11 +178,9 @@ def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
 
 
 def _sign(results: Results, key: str) -> int:
-    """1 or −1 where a difference is above or below 0 by its interval and in every single seed, else
-    0.
+    """1 or −1 where a difference is above or below 0 by its interval and in every seed, else 0.
 
-    Few seeds tell little of how trainings vary: an interval alone is too sure of a change that does
-    nothing.
+    Few seeds tell little of how trainings vary: an interval alone is too sure.
     """
     found = interval(results, key)
     each = [value for name, value in results.items() if name.startswith(f"{key}.seed_")]

@@ -1,8 +1,7 @@
 """Intervals and tests whose unit is the audio.
 
 An audio's captions are dependent, so resampling draws whole audios (clusters), never single
-captions. Where several seeds exist, seeds and audios are both resampled, crossed. All randomness
-comes from the `seed` argument.
+captions. Seeds, where several exist, and audios are both resampled, crossed. `seed` decides all.
 """
 
 from collections.abc import Sequence
@@ -50,11 +49,9 @@ class Difference(NamedTuple):
 def keyed(
     prefix: str, found: Interval | None, per_seed: Sequence[float] = (), seeds: Sequence[int] = ()
 ) -> dict[str, float]:
-    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, and ``.seed_<seed>`` of
-    each seed.
+    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, ``.seed_<seed>`` of each.
 
-    ``found`` is anything with an Interval's fields, such as a row of a table; None leaves the first
-    four out.
+    ``found`` has an Interval's fields, as a row of a table may; None leaves the first four out.
     """
     flat = {}
     if found is not None:
@@ -110,12 +107,10 @@ def bootstrap_table(
 def bootstrap_of_sums(
     sums, value, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Interval:
-    """Percentile interval of a corpus value that is not a mean: it is computed from sums over
-    audios, as BLEU is.
+    """Percentile interval of a value that is no mean but made of sums over audios, as BLEU is.
 
     sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns
-    `[m]`. The point is the mean over seeds; seeds and audios are resampled crossed, with the draws
-    of `bootstrap_over_seeds`.
+    `[m]`. The point is the mean over seeds; the draws are those of `bootstrap_over_seeds`.
     """
     sums = np.asarray(sums, dtype=float)
     if sums.ndim != 3 or 0 in sums.shape or not np.isfinite(sums).all():
@@ -135,8 +130,7 @@ def bootstrap_of_sums(
 def resampled_sums(
     rows, clusters, resamples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sums over all rows, and over each bootstrap sample of whole clusters, for statistics that are
-    made of sums.
+    """Sums over all rows, and over each bootstrap sample of whole clusters.
 
     rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
     """
@@ -155,8 +149,7 @@ def paired_difference(
     a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a
     - b. The p-value is two-sided; each permutation flips the sign of whole clusters, averaged over
     the seeds, and the observed one counts as one of them, so the smallest possible is 1 /
-    (permutations + 1). Its null is about audios, given these seeds. Raises ValueError for unequal
-    shapes.
+    (permutations + 1). Its null is of audios, given these seeds. ValueError for unequal shapes.
     """
     a, b = (np.atleast_2d(np.asarray(one, dtype=float)) for one in (a, b))
     if a.shape != b.shape:
@@ -194,8 +187,7 @@ def difference_table(
 def holm(pvalues) -> np.ndarray:
     """Adjust p-values for their number, step-down; order kept, values capped at 1.
 
-    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scandinavian Journal of
-    Statistics 1979.
+    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scand. J. Statistics 1979.
     """
     pvalues = np.asarray(pvalues, dtype=float)
     if pvalues.ndim != 1 or not np.all((pvalues >= 0) & (pvalues <= 1)):
@@ -224,8 +216,7 @@ def variance_shares(matrix) -> dict[str, float]:
     matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares,
     summing to 1: `caption` (column means), `audio` (row means), `interaction` (the rest: the
     matching signal and noise). Raises ValueError for a constant matrix or values that are not
-    finite. Source: two-way analysis of variance without replication; descriptive, with no
-    correction for degrees of freedom.
+    finite. Source: two-way analysis of variance without replication; no correction of any kind.
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():

@@ -10,8 +10,7 @@ from aacstudy.options import StatisticsOptions
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Average precision of each class [classes]; NaN for a class without a positive clip.
 
-    labels bool [clips, classes], scores [clips, classes]. mAP is the mean over the classes that are
-    there.
+    labels bool [clips, classes], scores [clips, classes]. mAP is the mean over classes there.
     """
     present = labels.any(axis=0)
     result = np.full(labels.shape[1], np.nan)

@@ -179,8 +179,7 @@ class Block:
 
 
 class Decoder:
-    """A captioner's decoder, its weights rounded and packed once. RuntimeError where ``why_not``
-    has a reason."""
+    """A captioner's decoder, weights packed once. RuntimeError where ``why_not`` has a reason."""
 
     def __init__(self, captioner: Captioner):
         self.library, reason = _load()
@@ -275,8 +274,7 @@ class Decoder:
     ) -> Tensor:
         """Loss of every edge [edges], float32, for one clip.
 
-        ``work``: bytes that it may use, at least ``workspace``; several threads may call at once,
-        each with its own.
+        ``work``: bytes that it may use, at least ``workspace``, of each thread that calls its own.
         """
         if work is None:
             size = self.workspace(block.tree.rows, heard.clip.frames, block.longest)

@@ -1,5 +1,4 @@
-"""The loss matrix, fast: what captions share and what clips share is computed once, and nothing is
-padded.
+"""The loss matrix, fast: what captions or clips share is computed once, and nothing is padded.
 
 Captions are prefix trees (``trie``). One clip at a time passes through one tree of up to some
 thousand nodes, so every matrix product has that many rows, cross-attention needs no copy of a
@@ -60,8 +59,7 @@ class _Block:
 
 
 class Engine:
-    """Losses of captions on any audio: sums over a caption's words and EOS in nats, as
-    ``nll_reference``.
+    """Losses of captions on any audio: sums over words and EOS in nats, as ``nll_reference``.
 
     float32 equals the reference within 1e-4; bfloat16 ranks alike and is 1.4 to 1.6 times as fast,
     2.2 to 2.8 times with compiled C, which is used wherever this machine can (measured in LOG.md;
@@ -69,8 +67,7 @@ class Engine:
     the model, the captions and the result; if not even the smallest block fits, the smallest block
     is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as
     the training loss does; the ranking loss has none. Results of an audio are the same bits
-    whatever other audios are in the call. Build a new engine after training on: most weights are
-    copied.
+    whatever other audios are in the call. Most weights are copied: build anew after training.
 
     Raises ValueError for another dtype, unreadable memory, captions without a target, with padding,
     ids outside the vocabulary, or more tokens than positions.

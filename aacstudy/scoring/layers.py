@@ -1,5 +1,4 @@
-"""The decoder's layers taken apart: weights cast and packed once, sublayers that are called at
-different times."""
+"""The decoder's layers taken apart: weights packed once, sublayers called at different times."""
 
 import math
 from collections.abc import Callable
@@ -13,8 +12,7 @@ from aacstudy.scoring.trie import QUERIES
 
 
 def linear_layer(weight: Tensor, bias: Tensor) -> Callable[..., Tensor]:
-    """``f(x [rows, in], add=None, gelu=False)`` -> [rows, out]: a linear layer, then GELU (erf) or
-    a sum.
+    """``f(x [rows, in], add=None, gelu=False)`` -> [rows, out]: linear, then GELU (erf) or a sum.
 
     On a CPU oneDNN packs the weights once and does GELU or sum while the product is still in cache:
     the operators that inductor's weight freezing calls, without its minutes of compiling.
@@ -41,8 +39,7 @@ def logit_layer(classifier: nn.Linear, dtype: torch.dtype) -> Callable[[Tensor],
     """``f(x [rows, d] in dtype)`` -> logits [rows, vocabulary], always float32.
 
     Rounding logits to bfloat16 (0.03 nats at a logit of 10) costs more ranks than all other
-    rounding together, and oneDNN through torch rounds whatever it multiplies in bfloat16: on a CPU
-    this product is done in float32.
+    rounding together, and oneDNN rounds what it multiplies in bfloat16: a CPU takes float32.
     """
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     if weight.device.type == "cuda" and dtype != torch.float32:
@@ -70,8 +67,7 @@ class Heard:
 
 
 class Layer:
-    """One post-norm layer's weights in the engine's dtype, taken apart into what is done at
-    different times."""
+    """One post-norm layer's weights in the engine's dtype, by what is done at different times."""
 
     def __init__(self, layer: nn.TransformerDecoderLayer, dtype: torch.dtype):
         def cast(tensor: Tensor) -> Tensor:
@@ -137,11 +133,9 @@ class Layer:
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, frames: int = 0
 ) -> Tensor:
-    """Attention [n, heads, queries, d / heads] whose scores are scaled already; keys from
-    ``frames`` on are not seen.
+    """Attention [n, heads, queries, d / heads] of scaled scores; ``frames`` keys are seen.
 
-    On a CPU three plain products beat the fused kernel, as long as rows of scores fill whole
-    vectors.
+    On a CPU three plain products beat the fused kernel if rows of scores fill whole vectors.
     """
     if query.device.type != "cpu":
         if bias is None:

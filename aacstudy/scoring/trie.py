@@ -1,5 +1,4 @@
-"""Captions as prefix trees: a causal decoder's state depends on the prefix alone, so each prefix is
-computed once."""
+"""Captions as prefix trees: a causal decoder's state depends on the prefix, so each comes once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,8 +53,7 @@ def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int)
 
 
 def tries(captions: Sequence[Sequence[int]], nodes: int) -> list[Trie]:
-    """Cut captions [token ids with BOS and EOS] into trees of about equal size, at most ``nodes``
-    nodes each.
+    """Cut captions [token ids with BOS and EOS] into even trees of at most ``nodes`` nodes each.
 
     Captions are sorted, so that those with a common beginning share a tree; identical ones are
     computed once. A caption longer than ``nodes`` is a tree of its own.
@@ -137,8 +135,7 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
 
 
 def _groups(above: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Place of each node when groups are sorted by their number of keys, and the keys and
-    visibility of the groups.
+    """Place of each node when groups are sorted by their keys, and the groups' keys and visibility.
 
     ``above`` [nodes, longest] and ``depth`` [nodes] are in depth-first order.
     """

@@ -1,8 +1,6 @@
-"""What captioners are trained on: parts of a split; mixup, silenced stripes of frames, frames out
-of order.
+"""What captioners are trained on: parts of a split; mixup, silenced stripes, frames out of order.
 
-Random numbers come from a CPU generator, whatever the device of the tensors: a seed draws the same
-everywhere.
+Random numbers come from a CPU generator: a seed draws the same on every device.
 """
 
 import numpy as np
@@ -16,8 +14,7 @@ from aacstudy.options import TrainingOptions
 def mixup_weight(alpha: float, generator: torch.Generator) -> float:
     """Weight of a batch's own examples in [0.5, 1]: max(l, 1 - l) with l from Beta(alpha, alpha).
 
-    Raises ValueError unless alpha is above 0. Source: arXiv 1710.09412; the maximum is that of
-    arXiv 2309.00454.
+    Raises ValueError unless alpha is above 0. Source: arXiv 1710.09412; the maximum: 2309.00454.
     """
     if alpha <= 0:
         raise ValueError(f"alpha must be above 0, got {alpha}")
@@ -27,8 +24,7 @@ def mixup_weight(alpha: float, generator: torch.Generator) -> float:
 
 
 def partners(batch: int, generator: torch.Generator) -> Tensor:
-    """For each of ``batch`` examples another one to be mixed with, int64 [batch]; each is partner
-    once.
+    """For each of ``batch`` examples another one to mix with, int64 [batch]; each is partner once.
 
     A batch of one has only itself, and mixing changes nothing.
     """
@@ -64,13 +60,11 @@ def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: 
 def mask_stripes(
     frames: Tensor, padding: Tensor | None, stripes: int, share: float, generator: torch.Generator
 ) -> Tensor:
-    """SpecAugment on frame embeddings [batch, time, dim]: zeros in stripes of frames and of
-    dimensions.
+    """SpecAugment on embeddings [batch, time, dim]: zeros in stripes of frames and of dimensions.
 
     Each clip has ``stripes`` of its own on either axis. A stripe's width is uniform from 0 to
     ``share`` of the axis, of time that of the clip without its padding (bool [batch, time], True at
-    the end, or None); it lies inside of it. Source: arXiv 1904.08779; widths as in arXiv
-    2309.00454.
+    the end, or None); it lies inside of it. Source: arXiv 1904.08779; widths: 2309.00454.
     """
     batch, time, dim = frames.shape
     lengths = torch.full((batch,), time) if padding is None else (~padding).sum(dim=1).cpu()

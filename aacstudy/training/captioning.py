@@ -42,8 +42,7 @@ def batch_loss(
     options: TrainingOptions,
     generator: torch.Generator,
 ) -> Tensor:
-    """Smoothed cross-entropy per token of a batch, after the options' stripes and mixup: a scalar
-    with gradient.
+    """Smoothed cross-entropy per token of a batch, after stripes and mixup: a scalar with gradient.
 
     clips [batch, time, dim] with bool padding [batch, time] or None; ids [batch, n] with BOS and
     EOS. Frames and previous words are mixed, the words to be predicted are not.
@@ -85,8 +84,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train ``model``, which holds the captioner; the epoch best in ``options.select`` remains.
 
-    ``batches`` draws an epoch's batches, at most ``steps``; ``validate`` is ``run_epochs``'s.
-    Returns the history table.
+    ``batches`` draws an epoch's, at most ``steps``; ``validate`` and the result: ``run_epochs``.
     """
     device = next(captioner.parameters()).device
     schedule = learning_rates(optimiser, options, steps)
@@ -142,8 +140,7 @@ def train(
     """Train in place, see ``fit``; frames [time, dim] are those of each clip.
 
     The validation loss is the mean cross-entropy per token, without label smoothing. ``score``
-    tells how well the captioner writes about the validation frames: it must be given where
-    ``select`` is not validation_loss.
+    tells how well the captioner writes about them: given where ``select`` is no loss.
     """
     if (options.select == "validation_loss") != (score is None):
         raise ValueError(f"select is {options.select!r}; score must be given for written captions only")

@@ -57,8 +57,7 @@ def write(
 def scorer(metric: str, device: torch.device) -> Score:
     """The score of captions by ``metric``, cider_d or fense; higher is better.
 
-    Its models are loaded here, so that what is missing shows before any training: FileNotFoundError
-    says what.
+    Its models are loaded here: before any training FileNotFoundError says what is missing.
     """
     if metric == "fense":
         return _fense(device)

@@ -1,5 +1,4 @@
-"""The encoder learns to tag sound events: multi-label, binary cross-entropy, on log-mels computed
-once."""
+"""The encoder learns to tag sound events: multi-label, binary cross-entropy, on log-mels."""
 
 from pathlib import Path
 
@@ -76,8 +75,7 @@ def predict(encoder: Tagger, spectrograms: Tensor, batch: int = 128) -> np.ndarr
 def train(encoder: Tagger, training, validation, options: TaggingOptions, folder):
     """Train in place; the best epoch by mAP on ``validation`` remains. Returns the history table.
 
-    training and validation: (log-mels [clips, 1, time, mels], labels bool [clips, classes] as
-    numpy).
+    training and validation: log-mels [clips, 1, time, mels], labels bool [clips, classes] (numpy).
     """
     spectrograms, labels = training[0], torch.from_numpy(training[1].astype(np.float32))
     device = encoder.bn0.weight.device
@@ -122,11 +120,9 @@ def train(encoder: Tagger, training, validation, options: TaggingOptions, folder
 
 
 def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.device) -> None:
-    """Train an encoder on a corpus' tagging clips; write encoder, history and per-class scores into
-    ``folder``.
+    """Train an encoder on a corpus' tagging clips; write it, its history and scores of classes.
 
-    Every tenth training clip selects the epoch; the clips of ``tagging_test`` are looked at once,
-    at the end.
+    Every tenth training clip selects the epoch; ``tagging_test`` is looked at once, at the end.
     """
     frontend, shape, options = (
         kind(**parameters[name])

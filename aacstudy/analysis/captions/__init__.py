@@ -1,5 +1,4 @@
-"""Caption metrics: every number the field reports, through aac-metrics, and an honest word where
-one cannot be had.
+"""Caption metrics: every number the field reports, through aac-metrics, or why it cannot be had.
 
 found = evaluate(candidates, references)                       # one system found = compare({"ours":
 [seed_1, seed_2]}, references)        # several, each of one or more training seeds
@@ -121,8 +120,7 @@ def compare(
     folder: Path | None = None,
     statistics: StatisticsOptions | None = None,
 ) -> dict[str, Evaluation]:
-    """Score systems, each a list of captions per training seed [seeds][clips], on the same
-    references [clips][any].
+    """Score systems [seeds][clips] of captions by name on the same references [clips][any].
 
     beams: candidates of the beam [seeds][clips][candidates] of some systems, for CIDEr-D-max and
     SPIDEr-max. training: the training captions, for ``new_captions``. metrics: names of

@@ -1,5 +1,4 @@
-"""What is wrong with a caption, as far as words can show it: events, their order, repetition,
-sameness.
+"""What is wrong with a caption, as far as words show it: events, order, repetition, sameness.
 
 Events are known for soundscapes alone, whose grammar also tells how each one is named; a caption
 that names none of its paraphrases ("an animal makes a sound") names no event here.

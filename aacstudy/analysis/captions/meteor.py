@@ -49,11 +49,9 @@ class Meteor:
         self._process.communicate()
 
     def statistics(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-        """Counts of each caption, float [captions, 23]: METEOR's corpus value is a function of
-        their sum.
+        """Counts of each caption [captions, 23]: METEOR's corpus value is a function of their sum.
 
-        A caption that matches its reference word for word is one chunk by itself, but METEOR counts
-        none of it in a sum.
+        A caption equal to its reference is one chunk by itself, but METEOR counts none in a sum.
         """
         rows = []
         for candidate, many in zip(candidates, references, strict=True):

@@ -1,5 +1,6 @@
-"""Every number is aac-metrics'; here they are asked for once for many systems, and combined by its
-own functions.
+"""Every number is aac-metrics', asked for once for many systems and combined by its functions.
+
+aac-metrics is imported where it is used, as it loads transformers: 8 s of processor time.
 
 METEOR, SPICE, SBERT similarity and fluency errors are scores of one caption and its references:
 each different (clip, caption) pair of all systems is scored once. CIDEr-D weighs words by all
@@ -31,8 +32,7 @@ class Scores:
     """Numbers of one list of captions, one a clip.
 
     corpus: the value of the whole list. each: of each caption [captions]. sums: what each caption
-    adds to a value that is no mean [captions, k], with the function that turns sums [m, k] into
-    values [m].
+    adds to a value that is no mean [captions, k], with the function of sums [m, k] to values [m].
     """
 
     corpus: dict[str, float] = field(default_factory=dict)
@@ -46,8 +46,7 @@ class Scores:
 
 
 class Pairs:
-    """The different (clip, caption) pairs of all systems, and their scores by metrics that look at
-    one pair alone."""
+    """The different (clip, caption) pairs of all systems and what metrics of single pairs say."""
 
     def __init__(self, references: Sequence[Sequence[str]]):
         self.references = references

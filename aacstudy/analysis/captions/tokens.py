@@ -1,5 +1,4 @@
-"""Captions as the metrics want them: lower-case words with single spaces, by the PTB tokenizer or
-by ours."""
+"""Captions as metrics want them: lower-case words, single spaces, by the PTB tokenizer or ours."""
 
 import tempfile
 from collections.abc import Iterable

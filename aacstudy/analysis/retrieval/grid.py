@@ -1,5 +1,4 @@
-"""From loss matrices of several seeds to what notebooks tell: numbers of each query, intervals,
-paired differences.
+"""From loss matrices of several seeds to numbers of each query, intervals, paired differences.
 
 First of matrices as they are and as the paper scales them, then of every normalisation (`cell`).
 """
@@ -36,8 +35,7 @@ Pools = Sequence[tuple[Pool, Pool | None]]  # of each seed the scored pool and t
 
 
 class Matrix(Protocol):
-    """Sums of −log p `[audios, captions]`, tokens and owners `[captions]`: scoring's Losses, or a
-    Pool."""
+    """Sums of −log p `[audios, captions]`, tokens, owners `[captions]`: as Losses, as a Pool."""
 
     nll: np.ndarray
     tokens: np.ndarray
@@ -291,8 +289,7 @@ def honesty(
 def by_bank_size(
     pools: Pools, names: Sequence[str], sizes: Sequence[int], options: StatisticsOptions, draws: int = 3
 ) -> pd.DataFrame:
-    """A2T hit@1 of online methods with ever larger banks of audios: ``method``, ``audios``, value,
-    low, high.
+    """A2T hit@1 of online methods with ever larger banks: ``method``, ``audios``, value, low, high.
 
     Each size is drawn ``draws`` times from the bank (once where it is all of it) and averaged; the
     parameter is chosen for each with the same bank on the pool for tuning. The interval is over
@@ -318,8 +315,7 @@ def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFr
     """Largest change of any query's rank by each method, in both directions, over all seeds.
 
     Columns: ``method``; ``normalises`` captions, audios or both; ``a2t``, ``t2a``: against the
-    unnormalised scores of the method's unit (sums or means). Parameters are the defaults; ties are
-    broken by the raw loss.
+    unnormalised scores of the method's unit. Parameters are defaults; the raw loss breaks ties.
     """
     rows = []
     before = {

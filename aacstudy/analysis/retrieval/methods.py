@@ -1,5 +1,4 @@
-"""The grid of normalisations: which of them, on which pool, with which bank, and how their
-parameter is chosen.
+"""The grid of normalisations: which, on which pool, with which bank, with which parameter.
 
 A2T ranks captions for an audio, so there each caption is normalised; T2A ranks audios for a
 caption, so there each audio is. Methods that use both axes give one matrix for both directions.
@@ -26,8 +25,7 @@ class Pool:
 
     nll `[audios, captions]`: sums of −log p; tokens, owners `[captions]`. The banks are sums of the
     same model: audio_bank `[bank audios, captions]`, caption_bank `[audios, bank captions]` with
-    caption_bank_tokens; None where there is none. priors: log-probabilities `[captions]` of models
-    that hear nothing, by name.
+    caption_bank_tokens; None where there is none. priors: log-probabilities `[captions]`.
     """
 
     nll: np.ndarray
@@ -61,8 +59,7 @@ class Method:
 
     sums: works on sums instead of means per token. parameter, choices: what is tuned, and among
     which values; default where nothing can be tuned. prior: takes this entry of the pool's priors,
-    needs no other audio, and exists for captions only. both: uses both axes. pooled: needs the
-    whole test pool.
+    needs no other audio, is for captions only. both: uses both axes. pooled: needs the whole pool.
     """
 
     name: str

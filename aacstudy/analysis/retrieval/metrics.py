@@ -20,8 +20,7 @@ POLICIES = ("expected", "optimistic", "pessimistic")
 
 
 class TieGroups(NamedTuple):
-    """Tie groups that hold a relevant item, ordered by query and then best first; each field
-    `[groups]`."""
+    """Tie groups that hold a relevant item, by query and then best first; each field `[groups]`."""
 
     query: np.ndarray
     before: np.ndarray
@@ -33,8 +32,7 @@ class TieGroups(NamedTuple):
 def relevance_from_owners(owners, n_audios: int) -> np.ndarray:
     """Mark which captions belong to which audio: bool `[audios, captions]`.
 
-    owners `[captions]`: index of each caption's audio. Raises ValueError for one outside
-    `0 .. n_audios - 1`.
+    owners `[captions]`: row of each caption's audio. Raises ValueError for one that is not there.
     """
     owners = np.asarray(owners)
     if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
@@ -50,13 +48,11 @@ def relevance_from_owners(owners, n_audios: int) -> np.ndarray:
 
 
 def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieGroups:
-    """Count, for each tie group that holds a relevant item, what stands before it and what is in
-    it.
+    """Count, for each tie group that holds a relevant item, what stands before and in it.
 
     scores, tie_break `[queries, items]`, relevant bool `[queries, items]`. `tie_break` orders items
     of equal score. The optimistic policy keeps of each group only its relevant items at its head,
-    the pessimistic at its tail. Time grows with relevant pairs x items, memory does not. Errors as
-    `evaluate`.
+    the pessimistic at its tail. Time grows with relevant pairs x items. Errors as `evaluate`.
     """
     scores, relevant, tie_break = _check(scores, relevant, tie_break)
     if ties not in POLICIES:
@@ -82,8 +78,7 @@ def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieG
 
 
 def _standing(scores, chosen, second):
-    """How many of the items score better than each chosen one, and how many tie with it (itself
-    included).
+    """How many items score better than each chosen one, and how many tie with it, itself included.
 
     scores, second (or None) `[items]`, chosen `[some]`: indices. Returns two rows `[some]`.
     """
@@ -132,8 +127,7 @@ def text_to_audio(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_bre
     """Evaluate each caption as a query over all audios.
 
     scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one row
-    per caption, after a column `audio`: the caption's owner, the unit to cluster by. Errors as
-    `evaluate`.
+    per caption, after a column `audio`: its owner, the unit to cluster by. Errors as `evaluate`.
     """
     scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     turned = None if tie_break is None else np.ascontiguousarray(tie_break.T)
@@ -146,8 +140,7 @@ def audio_to_text(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_bre
     """Evaluate each audio as a query over all captions.
 
     scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one row
-    per audio, after a column `audio`: its index. Errors as `evaluate`; an audio without caption is
-    one.
+    per audio, after a column `audio`: its index. Errors as `evaluate`: also without a caption.
     """
     scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     table = evaluate(scores, relevant, ks, ties, tie_break)
