@@ -123,7 +123,10 @@ def test_unknown_study(capsys, command):
         ('{"training": {"epochs": "1"}}', "training.epochs is '1': Input should be a valid integer"),
         ('{"decoder": {"heads": 5}}', "decoder: heads must divide d_model = 32, got 5"),
         ('{"seeds": []}', "seeds is []"),
-        ('{"corpus": {"name": "clohto"}}', "corpus.name is 'clohto': Input should be 'soundscapes', 'recordings', 'folder'"),
+        (
+            '{"corpus": {"name": "clohto"}}',
+            "corpus.name is 'clohto': Input should be 'soundscapes', 'recordings', 'folder'",
+        ),
         ('{"captioner_from": "dmeo"}', "study 'dmeo' does not exist; did you mean demo?"),
         ("{seeds: [1]}", "--overrides is not JSON"),
         ("[1]", "--overrides wants sections, such as"),

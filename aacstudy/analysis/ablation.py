@@ -1,7 +1,6 @@
-"""Variants of a study beside the study itself, and captioners on corpora that they were not trained on.
+"""Variants of a study beside the study itself, and captioners on corpora they were not trained on.
 
-A variant that scores the same captions is compared query by query; two corpora share no query, so
-each has its own interval.
+A variant that scores the same captions is compared query by query; two corpora share no query.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,12 +35,12 @@ def measures(matrices: Sequence[grid.Matrix]) -> dict[str, Values]:
 def compare(
     base: Mapping[str, Values], variants: Mapping[str, Mapping[str, Values]], options: StatisticsOptions
 ) -> pd.DataFrame:
-    """One row per variant and measure: its value, and the paired difference to the base with Holm's p.
+    """One row per variant and measure: its value, its paired difference to the base, Holm's p.
 
-    p is of these trained captioners: flipping signs over audios knows nothing of how trainings vary,
-    and the interval, of a few seeds, little. ``clear`` is stricter: the interval leaves 0 out and
-    every single seed has its sign. ``unit`` and ``n`` are those of the interval; p is adjusted over
-    all rows. Raises ValueError where a variant has other queries or seeds than the base.
+    p is of these trained captioners: flipping signs over audios knows nothing of how trainings
+    vary, and the interval, of a few seeds, little. ``clear`` is stricter: the interval leaves 0 out
+    and every single seed has its sign. ``unit`` and ``n`` are those of the interval; p is adjusted
+    over all rows. Raises ValueError where a variant has other queries or seeds than the base.
     """
     rows = []
     for variant, measure in ((variant, measure) for variant, found in variants.items() for measure in found):
@@ -63,7 +62,8 @@ def compare(
 
 
 def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:
-    """Flat results of a comparison: ``ablation.<variant>.<measure>`` and, by seed too, ``….minus_base``."""
+    """Flat results of a comparison: ``ablation.<variant>.<measure>`` and, by seed too,
+    ``….minus_base``."""
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         key = f"ablation.{row['variant']}.{row['measure']}"
@@ -77,9 +77,8 @@ def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:
 def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dict[str, Interval]:
     """What a captioner's losses on a corpus look like, and whether they need normalising.
 
-    By name: ``matched`` and ``unmatched``: mean loss in nats per token of a caption on its own and on
-    other audios; ``caption``: share of variance between captions; the measures; ``gain``: a2t hit@1
-    of min-max minus raw, paired.
+    By name: ``matched`` and ``unmatched``: mean loss in nats per token of a caption on its own and
+    on others; ``caption``: share of variance between captions; the measures; ``gain``: min-max − raw.
     """
     own, others = (np.stack(one) for one in zip(*map(_matched, matrices)))  # [seeds, audios]
     audios = np.arange(own.shape[1])
@@ -93,7 +92,8 @@ def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dic
 
 
 def _matched(matrix: grid.Matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss of each audio's own captions, and of those captions on the other audios [audios]."""
+    """Mean loss of each audio's own captions, and of those captions on the other audios
+    [audios]."""
     mean, owners = grid.mean_loss(matrix), matrix.owners
     own = mean[owners, np.arange(len(owners))]
     others = (mean.sum(axis=0) - own) / max(1, len(mean) - 1)
@@ -104,7 +104,8 @@ def _matched(matrix: grid.Matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sum_or_mean(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> pd.DataFrame:
-    """Audio-to-text hit@1 by the mean and by the sum of a caption's losses, and their paired difference."""
+    """Audio-to-text hit@1 by the mean and by the sum of a caption's losses, and their paired
+    difference."""
     ranked = {"mean": grid.mean_loss, "sum": lambda one: one.nll.astype(float)}
     found = {}
     for name, loss in ranked.items():
@@ -119,7 +120,8 @@ def sum_or_mean(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> 
 def encoders(
     scored: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], options: StatisticsOptions
 ) -> pd.DataFrame:
-    """Mean average precision of each variant's encoder, from held-out scores and labels [clips, classes]."""
+    """Mean average precision of each variant's encoder, from held-out scores and labels [clips,
+    classes]."""
     rows = []
     for variant, (scores, labels) in scored.items():
         labels = labels.to_numpy().astype(bool)
@@ -130,7 +132,8 @@ def encoders(
 
 
 def encoder_results(table: pd.DataFrame, base: str = "base") -> dict[str, float]:
-    """Flat results of the encoders of all variants but ``base``: ``ablation.<variant>.tagging.map``."""
+    """Flat results of the encoders of all variants but ``base``:
+    ``ablation.<variant>.tagging.map``."""
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         if row["variant"] != base:
@@ -139,7 +142,8 @@ def encoder_results(table: pd.DataFrame, base: str = "base") -> dict[str, float]
 
 
 def transfer_table(across: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame:
-    """One row per captioner, corpus and number of ``transfer``; ``a@b`` is captioner a on corpus b."""
+    """One row per captioner, corpus and number of ``transfer``; ``a@b`` is captioner a on corpus
+    b."""
     rows = []
     for name, found in across.items():
         trained, _, scored = name.partition("@")
@@ -149,7 +153,8 @@ def transfer_table(across: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame
 
 
 def transfer_results(across: Mapping[str, Mapping[str, Interval]]) -> dict[str, float]:
-    """Flat results across corpora, where the two differ: ``transfer.<captioner>_on_<corpus>.<what>``."""
+    """Flat results across corpora, where the two differ:
+    ``transfer.<captioner>_on_<corpus>.<what>``."""
     flat: dict[str, float] = {}
     for name in (name for name in across if "@" in name):
         for what, one in across[name].items():

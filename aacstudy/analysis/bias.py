@@ -1,4 +1,4 @@
-"""Why some captions are cheap on every audio: what predicts their loss, what normalisation takes away."""
+"""Why some captions are cheap on every audio: what predicts it, what normalisation takes away."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,10 @@ VERDICTS = ("location", "scale", "both", "cannot tell")
 class Regression(NamedTuple):
     """An ordinary least-squares fit of a loss.
 
-    r2: of all features. features: one row per feature with its R² alone (``r2``, ``low``, ``high``) and what R² loses
-    without it (``unique``). coefficients: one row per column of the design, in nats per standard deviation of a number
-    or per member of a category against the first, with cluster-robust ``low`` and ``high``. rows: captions used.
+    r2: of all features. features: one row per feature with its R² alone (``r2``, ``low``, ``high``)
+    and what R² loses without it (``unique``). coefficients: one row per column of the design, in
+    nats per standard deviation of a number or per member of a category against the first, with
+    cluster-robust ``low`` and ``high``. rows: captions used.
     """
 
     r2: Interval
@@ -43,9 +44,9 @@ class Regression(NamedTuple):
 def features(texts: Sequence[str], training: Sequence[str]) -> pd.DataFrame:
     """What of a caption can be known without audio and without the captioner; one row per text.
 
-    ``length`` (tokens, the end among them), ``word frequency`` and ``rarest word`` (mean and least log of its words'
-    shares of the training captions; one is added to each count) and ``trigram`` (nats per token of the training
-    captions' trigram model).
+    ``length`` (tokens, the end among them), ``word frequency`` and ``rarest word`` (mean and least
+    log of its words' shares of the training captions; one is added to each count) and ``trigram``
+    (nats per token of the training captions' trigram model).
     """
     counts = Counter(word for text in training for word in tokenise(text))
     total = np.log(sum(counts.values()) + len(counts) + 1)
@@ -62,11 +63,12 @@ def features(texts: Sequence[str], training: Sequence[str]) -> pd.DataFrame:
 def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss") -> Regression:
     """Explain captions' losses by everything else in the table.
 
-    table: a row per caption with the ``target`` (nats per token), ``audio`` (the unit to cluster by; without it each
-    row is its own) and features: numbers, or texts that name categories. Constant features are left out. Intervals of
-    R² are percentile bootstraps of whole audios with the model fitted again, centred on the value: a resample fits its
-    repeated captions too well, so that even a feature that tells nothing would seem to. Coefficients' are cluster-robust.
-    Raises ValueError for a missing target, values that are not finite (naming row and column) and too few rows.
+    table: a row per caption with the ``target`` (nats per token), ``audio`` (the unit to cluster
+    by; without it each row is its own) and features: numbers, or texts that name categories.
+    Constant features are left out. Intervals of R² are percentile bootstraps of whole audios with
+    the model fitted again, centred on the value: a resample fits its repeated captions too well, so
+    that even a feature that tells nothing would seem to. Coefficients' are cluster-robust. Raises
+    ValueError for a missing target, values that are not finite (with their place), too few rows.
     """
     if target not in table:
         raise ValueError(f"the table has no column {target!r}; it has {', '.join(map(str, table.columns))}")
@@ -114,7 +116,7 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
 def priors(pools: Sequence[Pool]) -> dict[str, list[np.ndarray]]:
     """Log-priors per token of the captions `[captions]`, by name, one array per seed.
 
-    Those of the pools (null audio, trigram), and the log-mean-exp over a bank of other clips and over the test pool.
+    Those of the pools, and the log-mean-exp over a bank of other clips and over the test pool.
     """
     found = {
         name.replace("_", " "): [pool.priors[name] / pool.tokens for pool in pools]
@@ -131,7 +133,8 @@ def explained(
     owners: np.ndarray,
     options: StatisticsOptions,
 ) -> pd.DataFrame:
-    """R² of the captions' mean loss `[captions]` on each prior alone (mean of its seeds): r2, low, high, n, by name."""
+    """R² of the captions' mean loss `[captions]` on each prior alone (mean of its seeds): r2, low,
+    high, n, by name."""
     rows = []
     for name, of_seeds in priors.items():
         found = regress(
@@ -144,10 +147,10 @@ def explained(
 def locations_and_scales(
     scores: Sequence[np.ndarray], priors: Mapping[str, Sequence[np.ndarray]]
 ) -> pd.DataFrame:
-    """Spearman correlation of each caption's location and scale over audios with priors, mean over seeds.
+    """Spearman correlation of captions' locations and scales with priors, mean over seeds.
 
-    scores: per seed, log-likelihoods per token `[audios, captions]`; priors: by name, per seed, `[captions]` in the
-    same unit. Rows: the column's mean, min, max (locations), standard deviation and range (scales).
+    scores: per seed, log-likelihoods per token `[audios, captions]`; priors: by name, per seed,
+    `[captions]` in the same unit. Rows: mean, min, max (locations), deviation, range (scales).
     """
     statistics = {
         "mean": lambda s: s.mean(axis=0),
@@ -169,9 +172,10 @@ def locations_and_scales(
 def verdict(by_location: Interval, by_scale: Interval, margin: float = MARGIN) -> str:
     """What a normalisation by location and scale lives on, from paired differences of hit@1.
 
-    by_location: both minus scale alone; by_scale: both minus location alone. A part *adds* where its interval lies
-    above 0, and *adds nothing* where its interval reaches 0 or less and ends below ``margin``. ``both``: both add;
-    ``location`` or ``scale``: that one adds and the other adds nothing; otherwise ``cannot tell``.
+    by_location: both minus scale alone; by_scale: both minus location alone. A part *adds* where
+    its interval lies above 0, and *adds nothing* where its interval reaches 0 or less and ends
+    below ``margin``. ``both``: both add; ``location`` or ``scale``: that one adds and the other
+    adds nothing; otherwise ``cannot tell``.
     """
     # True: adds, False: adds nothing, None: cannot tell
     found = tuple(
@@ -186,7 +190,8 @@ def results(
     parts: Mapping[str, Sequence[Interval]],
     verdicts: Mapping[str, str],
 ) -> dict[str, float]:
-    """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and verdicts as 0 or 1."""
+    """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and
+    verdicts as 0 or 1."""
     flat = keyed("bias.r2", fit.r2)
     for kind, table in (("feature", fit.features.set_index("feature")), ("prior", explained)):
         for name, row in table.iterrows():
@@ -201,13 +206,15 @@ def results(
 
 
 def of_pairs(pairs: pd.DataFrame, training: Sequence[str], options: StatisticsOptions) -> Regression:
-    """The regression of matched pairs' losses, ``audio``, ``caption``, ``loss``, on their captions' words."""
+    """The regression of matched pairs' losses, ``audio``, ``caption``, ``loss``, on their captions'
+    words."""
     words = features(list(pairs["caption"]), training)
     return regress(pd.concat([pairs.reset_index(drop=True), words], axis=1), options)
 
 
 def _design(values: pd.Series) -> pd.DataFrame:
-    """A feature as columns: a number standardised, a category as one column per member but the most frequent."""
+    """A feature as columns: a number standardised, a category as one column per member but the most
+    frequent."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=float)
         return pd.DataFrame({values.name: (numbers - numbers.mean()) / numbers.std()})
@@ -216,7 +223,8 @@ def _design(values: pd.Series) -> pd.DataFrame:
 
 
 def _r2(moments: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-    """R² of the last column on the chosen ones, for each matrix of sums of products `[draws, k, k]`."""
+    """R² of the last column on the chosen ones, for each matrix of sums of products `[draws, k,
+    k]`."""
     gram = moments[:, chosen][:, :, chosen]
     with_loss = moments[:, chosen, -1]
     total = moments[:, -1, -1] - moments[:, 0, -1] ** 2 / moments[:, 0, 0]

@@ -1,7 +1,7 @@
 """Intervals and tests whose unit is the audio.
 
-An audio's captions are dependent, so resampling draws whole audios (clusters), never single captions. Where several
-seeds exist, seeds and audios are both resampled, crossed. All randomness comes from the `seed` argument.
+An audio's captions are dependent, so resampling draws whole audios (clusters), never single
+captions. Seeds, where several exist, and audios are both resampled, crossed. `seed` decides all.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ class Difference(NamedTuple):
 def keyed(
     prefix: str, found: Interval | None, per_seed: Sequence[float] = (), seeds: Sequence[int] = ()
 ) -> dict[str, float]:
-    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, and ``.seed_<seed>`` of each seed.
+    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, ``.seed_<seed>`` of each.
 
-    ``found`` is anything with an Interval's fields, such as a row of a table; None leaves the first four out.
+    ``found`` has an Interval's fields, as a row of a table may; None leaves the first four out.
     """
     flat = {}
     if found is not None:
@@ -66,11 +66,11 @@ def bootstrap_over_seeds(
 ) -> Interval:
     """Percentile interval of the mean, resampling seeds and audios crossed.
 
-    values `[seeds, n]`, clusters `[n]`: the audio of each row, any labels of one type. With one seed
-    (or values `[n]`) only audios are resampled, and the unit says so: such an interval leaves out
-    the variation between training runs. With few seeds that variation is estimated roughly.
-    Raises ValueError for unequal lengths or values that are not finite.
-    Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
+    values `[seeds, n]`, clusters `[n]`: the audio of each row, any labels of one type. With one
+    seed (or values `[n]`) only audios are resampled, and the unit says so: such an interval leaves
+    out the variation between training runs. With few seeds that variation is estimated roughly.
+    Raises ValueError for unequal lengths or values that are not finite. Source: Owen, "The
+    pigeonhole bootstrap", Annals of Applied Statistics 2007.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     return bootstrap_table(values[None], clusters, resamples, seed, confidence)[0]
@@ -107,10 +107,10 @@ def bootstrap_table(
 def bootstrap_of_sums(
     sums, value, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Interval:
-    """Percentile interval of a corpus value that is not a mean: it is computed from sums over audios, as BLEU is.
+    """Percentile interval of a value that is no mean but made of sums over audios, as BLEU is.
 
-    sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns `[m]`. The point is
-    the mean over seeds; seeds and audios are resampled crossed, with the draws of `bootstrap_over_seeds`.
+    sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns
+    `[m]`. The point is the mean over seeds; the draws are those of `bootstrap_over_seeds`.
     """
     sums = np.asarray(sums, dtype=float)
     if sums.ndim != 3 or 0 in sums.shape or not np.isfinite(sums).all():
@@ -130,7 +130,7 @@ def bootstrap_of_sums(
 def resampled_sums(
     rows, clusters, resamples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sums over all rows, and over each bootstrap sample of whole clusters, for statistics that are made of sums.
+    """Sums over all rows, and over each bootstrap sample of whole clusters.
 
     rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
     """
@@ -146,10 +146,10 @@ def paired_difference(
 ) -> Difference:
     """Interval and sign-flip test of mean(a - b) on the same rows and seeds.
 
-    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a - b. The p-value
-    is two-sided; each permutation flips the sign of whole clusters, averaged over the seeds, and the observed one
-    counts as one of them, so the smallest possible is 1 / (permutations + 1). Its null is about audios, given these
-    seeds. Raises ValueError for unequal shapes.
+    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a
+    - b. The p-value is two-sided; each permutation flips the sign of whole clusters, averaged over
+    the seeds, and the observed one counts as one of them, so the smallest possible is 1 /
+    (permutations + 1). Its null is of audios, given these seeds. ValueError for unequal shapes.
     """
     a, b = (np.atleast_2d(np.asarray(one, dtype=float)) for one in (a, b))
     if a.shape != b.shape:
@@ -187,7 +187,7 @@ def difference_table(
 def holm(pvalues) -> np.ndarray:
     """Adjust p-values for their number, step-down; order kept, values capped at 1.
 
-    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scandinavian Journal of Statistics 1979.
+    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scand. J. Statistics 1979.
     """
     pvalues = np.asarray(pvalues, dtype=float)
     if pvalues.ndim != 1 or not np.all((pvalues >= 0) & (pvalues <= 1)):
@@ -213,10 +213,10 @@ def student_interval(values, confidence: float = 0.95) -> Interval:
 def variance_shares(matrix) -> dict[str, float]:
     """Split a matrix's variance into what captions, audios and their pairing explain.
 
-    matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares, summing to 1:
-    `caption` (column means), `audio` (row means), `interaction` (the rest: the matching signal and noise).
-    Raises ValueError for a constant matrix or values that are not finite. Source: two-way analysis of variance
-    without replication; descriptive, with no correction for degrees of freedom.
+    matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares,
+    summing to 1: `caption` (column means), `audio` (row means), `interaction` (the rest: the
+    matching signal and noise). Raises ValueError for a constant matrix or values that are not
+    finite. Source: two-way analysis of variance without replication; no correction of any kind.
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
@@ -246,7 +246,8 @@ def _tails(confidence: float) -> tuple[float, float]:
 
 
 def _weights(rng, n: int, resamples: int):
-    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with replacement."""
+    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with
+    replacement."""
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]

@@ -1,4 +1,4 @@
-"""Loss matrices on disk: bands of audios as they are scored, the whole as a zarr group, and those of other systems.
+"""Loss matrices on disk: bands of audios, the whole as a zarr group, those of other systems.
 
 Anything that scores captions on audio gets the study's retrieval and bias chapters: ``score``.
 """
@@ -90,21 +90,19 @@ def join(
 
 
 class Scorer(Protocol):
-    """What a captioner must do to be studied; ``models/huggingface.py`` does it for transformers' models."""
+    """What a captioner must do to be studied; see ``models/huggingface.py``."""
 
     def nll(self, frames: Sequence[Any], captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Sums [audios, captions] of −log p over a caption's tokens and end mark, and their counts.
 
-        frames: one input per audio, whatever the captioner's own encoder takes. Sums are in nats,
-        counts [captions].
+        frames: one input per audio, whatever the encoder takes. Sums in nats, counts [captions].
         """
 
 
 def score(scorer: Scorer, frames: Sequence[Any], part: Corpus) -> Losses:
     """The matrix of one split by any captioner; ``frames`` in the order of ``part.clips``.
 
-    ``.write("mine/1.zarr")`` and ``scoring: {matrix: "mine/{seed}.zarr"}`` in a study bring it into
-    the notebooks.
+    ``.write("mine/1.zarr")`` it and put ``scoring: {matrix: "mine/{seed}.zarr"}`` in a study.
     """
     clips, texts = list(part.clips["clip"]), list(part.captions["text"])
     sums, counts = scorer.nll(frames, texts)

@@ -15,10 +15,10 @@ def nll_reference(
     captions: Sequence[list[int]],
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Negative log-likelihoods [audios, captions]: sums over a caption's words and EOS, natural log, float32.
+    """Negative log-likelihoods [audios, captions]: sums over words and EOS, nats, float32.
 
-    frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv 2308.15090, before
-    its division by the number of tokens; evaluation mode, there no label smoothing.
+    frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv
+    2308.15090, before its division by the number of tokens; there no label smoothing.
     """
     captioner.eval()
     device = next(captioner.parameters()).device

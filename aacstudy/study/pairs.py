@@ -1,4 +1,5 @@
-"""Losses of matched pairs that other systems publish, and the captions those were trained on, from CSV files."""
+"""Losses of matched pairs that other systems publish, and the captions those were trained on, from
+CSV files."""
 
 import ast
 from pathlib import Path
@@ -9,11 +10,12 @@ from aacstudy.corpus import tables
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
-    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token), one row per pair.
+    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token),
+    one row per pair.
 
-    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its own), or a row per
-    audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions) and ``losses``.
-    Raises ValueError naming file, line and column.
+    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its
+    own), or a row per audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions)
+    and ``losses``. Raises ValueError naming file, line and column.
     """
     table = tables.read(
         path,

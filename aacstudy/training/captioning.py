@@ -27,7 +27,8 @@ from aacstudy.training import augment
 from aacstudy.training.augment import training_part
 from aacstudy.training.loop import adamw, run_epochs
 
-# Of each clip its frames or audio file, the owner clip of each caption, each caption's ids with BOS and EOS.
+# Of each clip its frames or audio file, the owner clip of each caption, each caption's ids with BOS
+# and EOS.
 Pairs = tuple[Sequence, Sequence[int], Sequence[list[int]]]
 # Frames [batch, time, dim], their padding [batch, time] or None, and rows of the captions.
 Batch = tuple[Tensor, Tensor | None, list[int]]
@@ -41,10 +42,10 @@ def batch_loss(
     options: TrainingOptions,
     generator: torch.Generator,
 ) -> Tensor:
-    """Smoothed cross-entropy per token of a batch, after the options' stripes and mixup: a scalar with gradient.
+    """Smoothed cross-entropy per token of a batch, after stripes and mixup: a scalar with gradient.
 
-    clips [batch, time, dim] with bool padding [batch, time] or None; ids [batch, n] with BOS and EOS. Frames and
-    previous words are mixed, the words to be predicted are not.
+    clips [batch, time, dim] with bool padding [batch, time] or None; ids [batch, n] with BOS and
+    EOS. Frames and previous words are mixed, the words to be predicted are not.
     """
     inputs, targets = ids[:, :-1], ids[:, 1:]
     partner, weight = None, 1.0
@@ -83,8 +84,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train ``model``, which holds the captioner; the epoch best in ``options.select`` remains.
 
-    ``batches`` draws an epoch's batches, at most ``steps``; ``validate`` is ``run_epochs``'s. Returns
-    the history table.
+    ``batches`` draws an epoch's, at most ``steps``; ``validate`` and the result: ``run_epochs``.
     """
     device = next(captioner.parameters()).device
     schedule = learning_rates(optimiser, options, steps)
@@ -139,9 +139,8 @@ def train(
 ) -> pd.DataFrame:
     """Train in place, see ``fit``; frames [time, dim] are those of each clip.
 
-    The validation loss is the mean cross-entropy per token, without label smoothing. ``score`` tells
-    how well the captioner writes about the validation frames: it must be given where ``select`` is
-    not validation_loss.
+    The validation loss is the mean cross-entropy per token, without label smoothing. ``score``
+    tells how well the captioner writes about them: given where ``select`` is no loss.
     """
     if (options.select == "validation_loss") != (score is None):
         raise ValueError(f"select is {options.select!r}; score must be given for written captions only")
@@ -202,7 +201,8 @@ def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) 
 def learning_rates(
     optimiser: torch.optim.Optimizer, options: TrainingOptions, batches: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The options' schedule, for epochs of so many batches: one_cycle steps per batch, cosine per epoch."""
+    """The options' schedule, for epochs of so many batches: one_cycle steps per batch, cosine per
+    epoch."""
     if options.schedule == "one_cycle":
         steps = options.epochs * batches
         # torch divides by zero where warming up takes exactly one step
@@ -217,12 +217,14 @@ def learning_rates(
 
 
 def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, device: torch.device) -> None:
-    """Train a captioner on a corpus' training split; write captioner and history into ``folder``."""
+    """Train a captioner on a corpus' training split; write captioner and history into
+    ``folder``."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     judge = None
     if options.select != "validation_loss":
-        # First of all, as what it needs may be missing. By name, so that a key covers how captions are
-        # learnt, not how an epoch's captions are written and judged: a change of decoding trains nothing anew.
+        # First of all, as what it needs may be missing. By name, so that a key covers how captions
+        # are learnt, not how an epoch's captions are written and judged: a change of decoding
+        # trains nothing anew.
         judge = import_module("aacstudy.training.selection").Judge(options.select, device)
     corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")

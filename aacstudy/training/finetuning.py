@@ -1,7 +1,8 @@
 """Captioner and encoder learn together: what freezing the encoder costs or saves.
 
-The published encoder is frozen. Here its weights follow the captions' loss too, with a learning rate of their own; its
-batch-norm statistics stay, as a batch of clips is small. Clips of a batch are encoded once for all their captions.
+The published encoder is frozen. Here its weights follow the captions' loss too, with a learning
+rate of their own; its batch-norm statistics stay, as a batch of clips is small. Clips of a batch
+are encoded once for all their captions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,8 @@ def train(
 def train_on_corpus(
     corpus: Path, encoder: Path, parameters: dict, folder: Path, device: torch.device
 ) -> None:
-    """Train a captioner and a copy of an encoder on a corpus' training split; write both and the history."""
+    """Train a captioner and a copy of an encoder on a corpus' training split; write both and the
+    history."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     corpus = Corpus.load(corpus)
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")

@@ -1,4 +1,4 @@
-"""What the captioning notebook shows of several systems: one table, flat results, shares of faults."""
+"""What the captioning notebook shows of several systems: a table, results, shares of faults."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,8 @@ from aacstudy.options import StatisticsOptions
 
 
 def side_by_side(found: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """A row per metric: each system's corpus value, the first one's interval, and why a value is missing."""
+    """A row per metric: each system's corpus value, the first one's interval, and why a value is
+    missing."""
     first, *others = found
     rows = []
     for name, label in METRICS.items():
@@ -29,7 +30,7 @@ def side_by_side(found: Mapping[str, Evaluation]) -> pd.DataFrame:
 def beside_published(found: Evaluation, corpus: str) -> pd.DataFrame:
     """A row per published metric: the value here beside what was published, with its mark.
 
-    corpus: the name of the corpus; published numbers of another one say that they are not of this corpus.
+    corpus: the name of the corpus; published numbers of another one say so.
     """
     own = published.CORPORA.get(corpus)
     rows = []
@@ -44,7 +45,8 @@ def beside_published(found: Evaluation, corpus: str) -> pd.DataFrame:
 def results(
     found: Mapping[str, Evaluation], prefixes: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, float]:
-    """Flat results of each system under its prefix: ``<prefix>.<metric>`` and, where there is an interval, its keys."""
+    """Flat results of each system under its prefix: ``<prefix>.<metric>`` and, where there is an
+    interval, its keys."""
     flat: dict[str, float] = {}
     for prefix, one in zip(prefixes, found.values(), strict=True):
         for name in one.corpus:
@@ -60,9 +62,9 @@ def faults(
     events: pd.DataFrame,
     options: StatisticsOptions,
 ) -> pd.DataFrame:
-    """Shares of captions with each fault: ``fault`` (key), ``row`` (in words), ``what`` (system), value, low, high, n.
+    """Shares of captions by ``fault``, ``row`` (its words), ``what`` (system), with intervals.
 
-    systems: captions [seeds][captions] by name. clips: the clip of each of a system's captions; whole clips are resampled.
+    systems: captions [seeds][captions]. clips: the clip of each caption; whole ones are resampled.
     """
     rows = []
     for what, seeds in systems.items():

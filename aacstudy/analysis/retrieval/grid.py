@@ -1,4 +1,4 @@
-"""From loss matrices of several seeds to what notebooks tell: numbers of each query, intervals, paired differences.
+"""From loss matrices of several seeds to numbers of each query, intervals, paired differences.
 
 First of matrices as they are and as the paper scales them, then of every normalisation (`cell`).
 """
@@ -35,7 +35,7 @@ Pools = Sequence[tuple[Pool, Pool | None]]  # of each seed the scored pool and t
 
 
 class Matrix(Protocol):
-    """Sums of −log p `[audios, captions]`, tokens and owners `[captions]`: scoring's Losses, or a Pool."""
+    """Sums of −log p `[audios, captions]`, tokens, owners `[captions]`: as Losses, as a Pool."""
 
     nll: np.ndarray
     tokens: np.ndarray
@@ -50,8 +50,8 @@ def mean_loss(matrix: Matrix) -> np.ndarray:
 def evaluate(scores, matrix: Matrix, direction: str, ties: str = "raw") -> pd.DataFrame:
     """Retrieval numbers of each query, by scores `[audios, captions]` of a matrix.
 
-    direction: ``t2a`` (captions search audios) or ``a2t``. ties: ``raw`` breaks them by the raw loss
-    and takes the expected value over what is still tied; the others are those of metrics.py.
+    direction: ``t2a`` (captions search audios) or ``a2t``. ties: ``raw`` breaks them by the raw
+    loss and takes the expected value over what is still tied; the others are those of metrics.py.
     """
     search = {"t2a": metrics.text_to_audio, "a2t": metrics.audio_to_text}[direction]
     tie_break, policy = (-mean_loss(matrix), "expected") if ties == "raw" else (None, ties)
@@ -189,7 +189,8 @@ def cell(pools: Pools, direction: str, method: Method, mark: str) -> Cell:
 
 
 def best(cells: dict[tuple[str, str], Cell], mark: str) -> tuple[str, str]:
-    """The cell of a mark that is best on the pool for tuning; where there is none, the best by hit@1 of those tested."""
+    """The cell of a mark that is best on the pool for tuning; where there is none, the best by
+    hit@1 of those tested."""
     marked = [one for one in cells.values() if one.mark == mark]
     chosen = [one for one in marked if one.tuning is not None]
     if chosen:
@@ -211,7 +212,8 @@ def tie_band(scores, owners, direction: str) -> tuple[float, float]:
 
 
 def table(cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> pd.DataFrame:
-    """One row per cell: method, mark, the seeds' parameters, each metric with its interval, n, the band where wide."""
+    """One row per cell: method, mark, the seeds' parameters, each metric with its interval, n, the
+    band where wide."""
     found = intervals(cells, SHOWN, options)
     rows = []
     for key, one in cells.items():
@@ -252,7 +254,8 @@ def compared(
     options: StatisticsOptions,
     metric: str = "hit@1",
 ) -> pd.DataFrame:
-    """Each cell minus each reference: value, low, high and the p-value adjusted (Holm) over the whole table."""
+    """Each cell minus each reference: value, low, high and the p-value adjusted (Holm) over the
+    whole table."""
     pairs = [(key, reference) for reference in references for key in cells if key != reference]
     found = differences(cells, pairs, options, metric)
     adjusted = holm([one.p_value for one in found])
@@ -267,7 +270,8 @@ def compared(
 def honesty(
     cells: dict[tuple[str, str], Cell], options: StatisticsOptions, metric: str = "hit@1"
 ) -> pd.DataFrame:
-    """Online minus transductive of every method that can be both: what it costs not to know the test pool."""
+    """Online minus transductive of every method that can be both: what it costs not to know the
+    test pool."""
     names = [name for name, mark in cells if mark == ONLINE and (name, TRANSDUCTIVE) in cells]
     pairs = [((name, ONLINE), (name, TRANSDUCTIVE)) for name in names]
     found = differences(cells, pairs, options, metric) if pairs else []
@@ -285,10 +289,11 @@ def honesty(
 def by_bank_size(
     pools: Pools, names: Sequence[str], sizes: Sequence[int], options: StatisticsOptions, draws: int = 3
 ) -> pd.DataFrame:
-    """A2T hit@1 of online methods with ever larger banks of audios: ``method``, ``audios``, value, low, high.
+    """A2T hit@1 of online methods with ever larger banks: ``method``, ``audios``, value, low, high.
 
-    Each size is drawn ``draws`` times from the bank (once where it is all of it) and averaged; the parameter is chosen
-    for each with the same bank on the pool for tuning. The interval is over test audios and seeds, at these draws.
+    Each size is drawn ``draws`` times from the bank (once where it is all of it) and averaged; the
+    parameter is chosen for each with the same bank on the pool for tuning. The interval is over
+    test audios and seeds, at these draws.
     """
     rng = np.random.default_rng(options.seed)
     whole = len(pools[0][0].audio_bank)
@@ -309,8 +314,8 @@ def by_bank_size(
 def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFrame:
     """Largest change of any query's rank by each method, in both directions, over all seeds.
 
-    Columns: ``method``; ``normalises`` captions, audios or both; ``a2t``, ``t2a``: against the unnormalised scores of
-    the method's unit (sums or means). Parameters are the defaults; ties are broken by the raw loss.
+    Columns: ``method``; ``normalises`` captions, audios or both; ``a2t``, ``t2a``: against the
+    unnormalised scores of the method's unit. Parameters are defaults; the raw loss breaks ties.
     """
     rows = []
     before = {
@@ -334,20 +339,23 @@ def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFr
 
 
 def held(changes: pd.DataFrame) -> list[bool]:
-    """Of `rank_changes`' rows that normalise one axis: whether the direction that must not change did not."""
+    """Of `rank_changes`' rows that normalise one axis: whether the direction that must not change
+    did not."""
     spared = {"captions": "t2a", "audios": "a2t"}
     one_axis = changes[changes["normalises"] != "both"]
     return [row[spared[row["normalises"]]] == 0 for row in one_axis.to_dict("records")]
 
 
 def smallest_bank(grown: pd.DataFrame, method: str, target: float) -> int | None:
-    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1; None where none do."""
+    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1; None where none
+    do."""
     enough = grown[(grown["method"] == method) & (grown["value"] >= target)]
     return None if enough.empty else int(enough["audios"].min())
 
 
 def results(prefix: str, cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> dict[str, float]:
-    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with ``.low``, ``.high`` and ``.n``."""
+    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with ``.low``, ``.high``
+    and ``.n``."""
     flat = {}
     for ((name, mark), metric), found in intervals(cells, KEPT, options).items():
         flat |= keyed(f"{prefix}.grid.{name}.{mark}.{metric}", found)
