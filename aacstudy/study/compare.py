@@ -85,7 +85,7 @@ def numbers(studies: Sequence[Results]) -> pd.DataFrame:
 
 def parameters(studies: Sequence[Results]) -> pd.DataFrame:
     """One row per parameter whose value is not the same in all studies, as their pages ran with it."""
-    flat = [_flat(one.parameters) for one in studies]
+    flat = [next(iter(pd.json_normalize(one.parameters).to_dict("records")), {}) for one in studies]
     keys = sorted(set().union(*flat))
     differing = [
         key
@@ -138,40 +138,17 @@ def _warning(studies: Sequence[Results]) -> str:
 
 
 def _row(studies: Sequence[Results], label: str, key: str, kind: str, note: str) -> dict:
-    """One headline: each study's value, interval and, for shares in 0…1, a bar as low, value, high in 0…100."""
-    factor, form = (100, "{:.1f}\N{NO-BREAK SPACE}%") if kind == "percent" else (1, "{:.4g}")
-    lines = []
-    for one in studies:
-        value, ends = one.numbers[key], one.interval(key)
-        bar = (
-            [factor * x for x in (value, *ends)]
-            if ends and kind == "percent" and min(value, *ends) >= 0 and max(value, *ends) <= 1
-            else None
-        )
-        lines.append(
-            {
-                "value": form.format(factor * value),
-                "interval": _range(ends and tuple(factor * end for end in ends), form.split("}")[0] + "}"),
-                "n": one.numbers.get(f"{key}.n"),
-                "bar": bar,
-                "apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key)),
-            }
-        )
+    """One headline: each study's line as the index shows it, and how its interval stands to the first study's."""
+    lines = [
+        records.headline(one.numbers, label, key, kind, note)
+        | {"apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key))}
+        for one in studies
+    ]
     return {"label": label, "note": note, "lines": lines}
 
 
-def _range(ends: tuple[float, float] | None, form: str = "{:.4g}") -> str:
-    if ends is None:
-        return "–"
-    return f"{form.format(ends[0])}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{form.format(ends[1])}"
-
-
-def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping of dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+def _range(ends: tuple[float, float] | None) -> str:
+    return "–" if ends is None else f"{ends[0]:.4g}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{ends[1]:.4g}"
 
 
 def _plain(value) -> str:

@@ -78,7 +78,7 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
     seed, part, network, vocabulary = _captioner(study, k, seed)
     ids = vocabulary.encode(query)
     unknown = _unknown(query, vocabulary)
-    by_clip = frames.load(_made(plan.frames(study)) / "frames.safetensors")
+    by_clip = frames.load(_made(plan.frames(study)))
     engine = Engine(network, [ids], study.scoring.dtype, study.scoring.memory)
     total = -engine.nll([by_clip[clip] for clip in part.clips["clip"]])[:, 0].astype(float)  # [clips]
     score = total / engine.tokens[0]
