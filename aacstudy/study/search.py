@@ -28,6 +28,7 @@ AUDIO = (
     "whatever is heard; z compares it with the same caption's scores on the clips of the split (mean and deviation), "
     "which takes that advantage away. rank by z and rank by score stand side by side."
 )
+FORMATS = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,7 @@ def write_page(found: Found, folder: Path) -> Path:
     from aacstudy.report.players import player
     from aacstudy.report.tables import table_html
 
-    formats = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
-    shown = {name: form for name, form in formats.items() if name in found.table}
+    shown = {name: form for name, form in FORMATS.items() if name in found.table}
     figure = ""
     if found.kind == "text":
         figures.style()
@@ -238,11 +238,9 @@ def slug(found: Found) -> str:
 
 def text(found: Found, width: int = 60) -> str:
     """The answer as plain text, for a terminal."""
-
-    def cut(value: str) -> str:
-        return value if len(value) <= width else value[: width - 1] + "…"
-
-    table = found.table.map(lambda value: cut(value) if isinstance(value, str) else value)
-    forms = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
-    lines = table.to_string(index=False, formatters={n: f.format for n, f in forms.items() if n in table})
+    table = found.table.map(
+        lambda value: f"{value[: width - 1]}…" if isinstance(value, str) and len(value) > width else value
+    )
+    formats = {name: form.format for name, form in FORMATS.items() if name in table}
+    lines = table.to_string(index=False, formatters=formats)
     return "\n".join([found.about, lines, *found.remarks])

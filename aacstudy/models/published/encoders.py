@@ -43,18 +43,8 @@ _CONVNEXT = [
 ]
 
 
-def import_convnext(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published audio ConvNeXt-Tiny of a file, in eval mode on the CPU.
-
-    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, the weights
-    may lie under ``model`` and behind a wrapper's prefix. ``mel_filters`` takes the file's mel filters, which differ
-    from torchaudio's by rounding. Raises FileNotFoundError, or ValueError naming the file and the tensors.
-    """
-    return convnext_of(path, read_tensors(path), mel_filters)
-
-
-def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, else as above."""
+def import_cnn14(path: str | Path) -> Tagger:
+    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, errors as below."""
     path = Path(path)
     tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
     spectrum = tensors.get(STFT.format("real"))
@@ -64,11 +54,15 @@ def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
             f"{path}: {spectrum.shape[-1]} samples an FFT are not those of CNN14: {list(CNN14_FRONTENDS)}"
         )
     options = EncoderOptions(kind="cnn14", dims=CHANNELS, weights=path.name)
-    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name, mel_filters)
+    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name)
 
 
-def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bool = True) -> Tagger:
-    """The audio ConvNeXt-Tiny of tensors by their published names; ``path`` is for messages."""
+def convnext_of(path: str | Path, tensors: Mapping[str, Tensor]) -> Tagger:
+    """The published audio ConvNeXt-Tiny of a file's tensors, in eval mode on the CPU; ``path`` is for messages.
+
+    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, and names may
+    stand behind a wrapper's prefix. Raises ValueError naming the file and the tensors.
+    """
     tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
     scale = "scale_layer" if any(name.endswith(".scale_layer") for name in tensors) else "gamma"
 
@@ -81,7 +75,7 @@ def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bo
         return name
 
     options = EncoderOptions(weights=Path(path).name)
-    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published, mel_filters)
+    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published)
 
 
 def _adopt(
@@ -91,7 +85,6 @@ def _adopt(
     options: EncoderOptions,
     bias: str,
     published: Callable[[str], str],
-    mel_filters: bool,
 ) -> Tagger:
     """A new encoder with the tensors of a file; ``published`` turns our name of a tensor into the file's."""
     rest = dict(tensors)
@@ -115,8 +108,6 @@ def _adopt(
         raise ValueError(
             f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of {frontend}"
         )
-    if not mel_filters:
-        taken.copy_(filters)
     return encoder.eval()
 
 
