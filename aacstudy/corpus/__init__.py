@@ -26,11 +26,12 @@ NONE_MISSING = pd.DataFrame({"clip": [], "split": [], "reason": []}, dtype=str)
 class Corpus:
     """Tables of clips, captions and (where known) sound events.
 
-    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``), ``seconds``;
-    Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where its metadata file is not there.
-    captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``, ``swap``.
-    events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows for corpora without annotation.
-    missing: ``clip``, ``split``, ``reason``: clips that the captions name and that were left out (AudioCaps).
+    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``),
+    ``seconds``; Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where
+    its metadata file is not there. captions: ``clip``, ``text``; soundscapes add ``kind``,
+    ``connective``, ``form``, ``mentions``, ``swap``. events: ``clip``, ``event``, ``onset``,
+    ``offset`` in seconds; no rows for corpora without annotation. missing: ``clip``, ``split``,
+    ``reason``: clips that the captions name and that were left out (AudioCaps).
     """
 
     folder: Path
@@ -52,7 +53,7 @@ class Corpus:
         return Corpus(self.folder, clips, captions, events, missing)
 
     def pool(self) -> tuple[int, str]:
-        """Number of clips, and a hash of their sorted ids: retrieval numbers of two runs compare where both agree."""
+        """Number of clips, and a hash of their sorted ids, equal where numbers compare."""
         ids = "\n".join(sorted(self.clips["clip"]))
         return len(self.clips), hashlib.sha256(ids.encode()).hexdigest()[:12]
 
@@ -79,7 +80,7 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path) -> "Corpus":
-        """Read the tables that ``save`` wrote; a caption may be any text, "NA" and "null" included."""
+        """Read the tables that ``save`` wrote; a caption may be any text, "NA" too."""
         columns = ("clip", "split", "path", "text", "swap", "keywords", "sound_id", "license", "reason")
         text = dict.fromkeys(columns, str)  # a caption may be "1984"
         tables = (
@@ -91,7 +92,7 @@ class Corpus:
 
 
 def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
-    """Write the tables of a checked corpus into ``folder``; the audio stays where it is. Any defect raises."""
+    """Write the tables of a checked corpus; the audio stays where it is. Any defect raises."""
     if defects:
         raise CorpusError(defects)
     corpus = replace(corpus, folder=folder)

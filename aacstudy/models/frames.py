@@ -1,8 +1,9 @@
-"""Frame embeddings of clips: encoded one file at a time, unpadded, and kept in a folder of safetensors files.
+"""Frame embeddings of clips: encoded one file at a time, unpadded, and kept in a folder of
+safetensors files.
 
-Each file holds ``frames`` [all times, dim] float32, ``lengths`` [clips] and the names of up to ``SHARD`` clips. They
-are written one after another and read through memory maps, so that their size (4.7 GB for AudioCaps and 768
-channels) is never held at once.
+Each file holds ``frames`` [all times, dim] float32, ``lengths`` [clips] and the names of up to
+``SHARD`` clips. They are written one after another and read through memory maps, so that their size
+(4.7 GB for AudioCaps and 768 channels) is never held at once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ SHARD = 64  # clips of a file: what a kill loses
 
 @torch.inference_mode()
 def encode(encoder: Tagger, paths: Sequence[Path], workers: int = 1) -> Iterator[Tensor]:
-    """Frames of audio files: float32 [time, dim] each, on the CPU. The next files are decoded by ``workers`` threads.
+    """Frames of audio files: float32 [time, dim] each, on the CPU. The next files are decoded by
+    ``workers`` threads.
 
     Each file is encoded alone: padding a clip to another's length would change its last frames.
     """
@@ -47,7 +49,7 @@ def encode(encoder: Tagger, paths: Sequence[Path], workers: int = 1) -> Iterator
 def encode_all(
     encoder: Tagger, clips: Sequence[str], paths: Sequence[Path], folder: Path, workers: int = 1
 ) -> None:
-    """Encode clips into a folder. A run that finds files of the same clips there goes on behind them."""
+    """Encode clips into a folder; a run that finds files of them continues there."""
     starts = range(0, len(clips), SHARD)
     shards = {folder / f"frames-{i:07d}.safetensors": slice(i, i + SHARD) for i in starts}
     for other in set(folder.glob("frames*.safetensors")) - set(shards):
@@ -87,7 +89,7 @@ def save(path: Path, clips: Sequence[str], frames: Sequence[Tensor]) -> None:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """Frames [time, dim] by clip of a folder, or of one file: views of memory maps, read from disk when they are used."""
+    """Frames [time, dim] by clip of a folder or a file: views of memory maps, read when used."""
     files = [path] if path.is_file() else sorted(path.glob("frames*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{path}: holds no frames")

@@ -1,4 +1,4 @@
-"""Two or more studies side by side: the numbers that they share, their intervals, and the parameters that differ."""
+"""Studies side by side: the numbers that they share, and the parameters that differ."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Results:
 
     @classmethod
     def read(cls, study: Study) -> "Results":
-        """Read ``results.json`` and the pages' records; ValueError names the command where there are none yet."""
+        """Read a study's results and records; StudyError names the command where there are none."""
         folder = paths.report(study.study)
         file = folder / "results.json"
         if not file.exists():
@@ -53,7 +53,7 @@ class Results:
 
 
 def shared(studies: Sequence[Results]) -> list[str]:
-    """Keys of the numbers that all studies have, without their intervals, sizes and single seeds."""
+    """Keys of numbers that all studies have, without their intervals, sizes and single seeds."""
     keys = set.intersection(*(set(one.numbers) for one in studies))
     return sorted(key for key in keys if not (PARTS.fullmatch(key) and PARTS.fullmatch(key)[1] in keys))
 
@@ -66,7 +66,7 @@ def apart(a: tuple[float, float] | None, b: tuple[float, float] | None) -> str:
 
 
 def numbers(studies: Sequence[Results]) -> pd.DataFrame:
-    """One row per shared number: value and interval of each study; difference and intervals of each to the first."""
+    """One row per shared number: each study's value and interval, and differences to the first."""
     first, *others = studies
     rows = []
     for key in shared(studies):
@@ -84,7 +84,7 @@ def numbers(studies: Sequence[Results]) -> pd.DataFrame:
 
 
 def parameters(studies: Sequence[Results]) -> pd.DataFrame:
-    """One row per parameter whose value is not the same in all studies, as their pages ran with it."""
+    """One row per parameter that differs between studies, as their pages ran with it."""
     flat = [next(iter(pd.json_normalize(one.parameters).to_dict("records")), {}) for one in studies]
     keys = sorted(set().union(*flat))
     differing = [
@@ -99,7 +99,8 @@ def parameters(studies: Sequence[Results]) -> pd.DataFrame:
 def compare(names: Sequence[str]) -> Path:
     """Write ``reports/compare/<a>--<b>.html`` and return its path.
 
-    StudyError for fewer than two different studies, and for one that does not exist or has no results yet.
+    StudyError for fewer than two different studies, and for one that does not exist or has no
+    results yet.
     """
     studies = [Results.read(Study.load(name)) for name in names]
     if len(studies) < 2 or len({one.name for one in studies}) < len(studies):
@@ -114,7 +115,8 @@ def compare(names: Sequence[str]) -> Path:
         name: "{:+.4g}" for name in differences
     }
     caption = (
-        f"The {len(table)} numbers that the {len(studies)} studies share, in the units of results.json (shares as "
+        f"The {len(table)} numbers that the {len(studies)} studies share, in the units of results.json "
+        f"(shares as "
         "fractions of 1); intervals are those of each study, at its own confidence."
     )
     what = "Parameters that differ, as the pages ran with them."
@@ -129,16 +131,19 @@ def compare(names: Sequence[str]) -> Path:
 
 
 def _warning(studies: Sequence[Results]) -> str:
-    """Why ranks and hits may not be compared, or nothing: they depend on how many items are searched."""
+    """Why ranks and hits, which depend on the pool's size, may not be compared; or nothing."""
     pools = {tuple(one.numbers.get(key) for key in ("n.audios", "n.captions")) for one in studies}
     corpora = {json.dumps(one.parameters.get("corpus"), sort_keys=True) for one in studies}
     if len(pools) > 1:
-        return "The studies search pools of different sizes: hit@k, recall@k and ranks depend on the size and do not compare."
+        return (
+            "The studies search pools of different sizes: hit@k, recall@k and ranks depend on the size and "
+            "do not compare."
+        )
     return "The studies ran on different corpora; their items are not the same." if len(corpora) > 1 else ""
 
 
 def _row(studies: Sequence[Results], label: str, key: str, kind: str, note: str) -> dict:
-    """One headline: each study's line as the index shows it, and how its interval stands to the first study's."""
+    """One headline: each study's line as in the index, its interval against the first's."""
     lines = [
         records.headline(one.numbers, label, key, kind, note)
         | {"apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key))}

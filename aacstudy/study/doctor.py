@@ -1,4 +1,4 @@
-"""What is here, what is missing, and what each missing thing switches off. Asks no other machine."""
+"""What is here, what is missing, and what each missing thing switches off. Asks no network."""
 
 import importlib
 import importlib.metadata
@@ -19,12 +19,13 @@ from aacstudy.study.weights import WEIGHTS, find_weights
 
 CHROMIUM = Path("/usr/bin/chromium")  # where the browser tests look
 LEAST_DISK = 2_000_000_000  # bytes; the demo leaves 600 MB
-# Imported, not only looked up: these can be installed and still not load (CUDA builds, shared libraries).
+# Imported, not only looked up: these can be installed and still not load (CUDA builds, shared
+# libraries).
 LOADED = ("torch", "torchaudio", "torchvision", "timm", "soundfile", "zarr", "spacy", "pandas")
 
 
 class Finding(NamedTuple):
-    """One line: ``state`` is ok, missing (something is switched off) or broken (no study can run)."""
+    """One line: ``state`` is ok, missing (something is switched off) or broken (nothing runs)."""
 
     state: str
     text: str

@@ -44,7 +44,7 @@ _CONVNEXT = [
 
 
 def import_cnn14(path: str | Path) -> Tagger:
-    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, errors as below."""
+    """The published CNN14 of a file, 32 or 16 kHz, in eval mode; 84 tensors, errors as below."""
     path = Path(path)
     tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
     spectrum = tensors.get(STFT.format("real"))
@@ -58,10 +58,12 @@ def import_cnn14(path: str | Path) -> Tagger:
 
 
 def convnext_of(path: str | Path, tensors: Mapping[str, Tensor]) -> Tagger:
-    """The published audio ConvNeXt-Tiny of a file's tensors, in eval mode on the CPU; ``path`` is for messages.
+    """The published audio ConvNeXt-Tiny of a file's tensors, in eval mode on the CPU; ``path`` is
+    for messages.
 
-    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, and names may
-    stand behind a wrapper's prefix. Raises ValueError naming the file and the tensors.
+    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or
+    ``scale_layer``, and names may stand behind a wrapper's prefix. Raises ValueError naming the
+    file and the tensors.
     """
     tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
     scale = "scale_layer" if any(name.endswith(".scale_layer") for name in tensors) else "gamma"
@@ -86,7 +88,7 @@ def _adopt(
     bias: str,
     published: Callable[[str], str],
 ) -> Tagger:
-    """A new encoder with the tensors of a file; ``published`` turns our name of a tensor into the file's."""
+    """A new encoder with a file's tensors; ``published`` gives the file's name of one of ours."""
     rest = dict(tensors)
     # torchlibrosa keeps its Fourier transform as weights: checked, not needed
     fourier = (frontend.n_fft // 2 + 1, 1, frontend.n_fft)
@@ -106,13 +108,15 @@ def _adopt(
     difference = (taken - filters).abs().max() / filters.max()
     if not difference <= MEL_TOLERANCE:
         raise ValueError(
-            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of {frontend}"
+            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of "
+            f"{frontend}"
         )
     return encoder.eval()
 
 
 def class_names(count: int, labels: str | Path | None = None) -> tuple[str, ...]:
-    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000`` and so on.
+    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000``
+    and so on.
 
     Raises ValueError naming the file where it does not list as many classes, in order.
     """
