@@ -200,7 +200,7 @@ def _unknown(query: str, vocabulary) -> tuple[str, ...]:
 
 
 def write_page(found: Found, folder: Path) -> Path:
-    """Write an answered query as a self-contained page below ``folder/search``; returns its path."""
+    """Write an answered query as one whole page below ``folder/search``; returns its path."""
     import matplotlib.pyplot as plt
 
     from aacstudy.report import document, figures
