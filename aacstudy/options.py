@@ -6,12 +6,12 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 
 from dataclasses import dataclass
 
-CORPORA = ("soundscapes", "folder", "clotho", "audiocaps")
+CORPORA = ("soundscapes", "recordings", "folder", "clotho", "audiocaps")
 WORDINGS = ("usual", "rare")
 FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
 SCHEDULES = ("cosine", "one_cycle")
-ENCODERS = ("convnext", "cnn14")
+ENCODERS = ("convnext", "cnn14", "yamnet")
 SELECTIONS = ("validation_loss", "cider_d", "fense")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -47,10 +47,8 @@ class CorpusOptions:
             raise ValueError(f"name must be one of {CORPORA}, got {self.name!r}")
         if self.wording not in WORDINGS:
             raise ValueError(f"wording must be one of {WORDINGS}, got {self.wording!r}")
-        _at_least(self, 0, "seed", "pairs")
-        _at_least(
-            self, 1, "train", "validation", "test", "tagging_train", "tagging_test", "captions_per_clip"
-        )
+        _at_least(self, 0, "seed", "pairs", "tagging_train", "tagging_test")
+        _at_least(self, 1, "train", "validation", "test", "captions_per_clip")
         _at_least(self, 8000, "sample_rate")
         _at_least(self, 2.2, "seconds")  # room for two events in sequence
         _at_least(self, 0.8, "tagging_seconds")
@@ -84,7 +82,7 @@ class EncoderOptions:
     """Sizes of the encoder; the defaults are ConvNeXt-Tiny, as in arXiv 2306.00830.
 
     Kind ``cnn14`` (arXiv 1912.10211) reads ``dims`` alone, the channels of its blocks, and they must be given: the
-    published network has (64, 128, 256, 512, 1024, 2048).
+    published network has (64, 128, 256, 512, 1024, 2048). Kind ``yamnet`` has one size and reads ``weights`` alone.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)  # blocks per stage, 1 to 4 stages
@@ -98,6 +96,10 @@ class EncoderOptions:
     def __post_init__(self):
         if self.kind not in ENCODERS:
             raise ValueError(f"kind must be one of {ENCODERS}, got {self.kind!r}")
+        if self.kind == "yamnet":
+            if not self.weights:
+                raise ValueError("kind yamnet needs weights, the published yamnet.tflite")
+            return
         if self.kind == "cnn14":
             if self.dims == EncoderOptions.dims:
                 raise ValueError(
@@ -274,6 +276,31 @@ class RetrievalOptions:
             if getattr(self, name) not in ("train", "validation"):
                 raise ValueError(f"{name} must be train or validation, got {getattr(self, name)!r}")
         _at_least(self, 0, "bank_clips", "bank_captions", "tune_clips")
+
+
+@dataclass(frozen=True)
+class PeerOptions:
+    """The dual encoder that the captioner is held against: its sizes and its training."""
+
+    width: int = 256  # of the space that audios and captions share
+    hidden: int = 256
+    words: int = 128  # width of a word's embedding
+    dropout: float = 0.3
+    word_dropout: float = 0.1  # share of a training caption's words that are left out
+    epochs: int = 30
+    batch: int = 250  # clips
+    captions: int = 5  # of each clip in a batch, drawn from its own
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self):
+        _at_least(self, 1, "width", "hidden", "words", "epochs", "captions")
+        _at_least(self, 2, "batch")  # clips are told from each other
+        _at_least(self, 0, "weight_decay")
+        _positive(self, "learning_rate")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Copy:
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, **pipes)
 
     def planned(self, study: str = "smoke") -> list[str]:
-        """Jobs that a run would do now, as Snakemake's dry run names them: rule and wildcards."""
+        """Jobs that a run would do now by Snakemake's dry run: stage (or rule) and name."""
         triggers = ("--rerun-triggers", "mtime", "params", "input")
         run = self.snakemake("-n", "--cores", "1", *triggers, "--config", f"study={study}")
         text, _ = run.communicate(timeout=300)
@@ -108,7 +108,10 @@ class Copy:
                 if rule == "index":
                     jobs.append(rule)
             elif line.strip().startswith("wildcards:"):
-                jobs.append(f"{rule} {line.split('=', 1)[1].strip()}")
+                chosen = dict(part.split("=") for part in line.split(":")[1].strip().split(", "))
+                jobs.append(
+                    " ".join((chosen.get("stage", rule), *[v for k, v in chosen.items() if k != "stage"]))
+                )
         return sorted(jobs)
 
 

@@ -16,8 +16,8 @@ from aacstudy.models.checkpoint import load_captioner, load_encoder, save_captio
 from aacstudy.models.encoder import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, RetrievalOptions
 from aacstudy.scoring.engine import Engine
+from aacstudy.scoring.matrix import Losses
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.scoring.store import Losses
 from aacstudy.study import pools
 from aacstudy.study.attribution import token_losses
 from aacstudy.study.stages import bank
@@ -153,7 +153,7 @@ def test_pools_are_what_was_stored(place, tmp_path):
 
 def test_token_losses_sum_to_the_captions(place):
     folder, scored, trained, network, vocabulary = place
-    table = token_losses(scored, trained.corpus, folder / "captioner.safetensors", "test", [5, 0], CPU)
+    table = token_losses(scored, trained.corpus, folder, "test", [5, 0], CPU)
     part, clips = scored.part("test")
     assert list(dict.fromkeys(table["caption"])) == [5, 0]
     for caption, rows in table.groupby("caption"):

@@ -61,11 +61,13 @@ def apply(diff: str, package: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tour_runs_on_the_smoke_study(smoke, tmp_path):
+def test_the_tour_runs_on_the_smoke_study(smoke, tmp_path, monkeypatch):
     from aacstudy.report.execute import execute
 
+    for name, value in smoke.environment.items():
+        monkeypatch.setenv(name, value)
     notebook = smoke.folder / "notebooks" / "00_start_here.ipynb"
-    execute(notebook, tmp_path / "tour.ipynb", {}, tmp_path, smoke.environment)
+    execute(notebook, tmp_path / "tour.ipynb", {}, tmp_path)
     cells = nbformat.read(tmp_path / "tour.ipynb", as_version=4).cells
     said = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     assert "is not there yet" not in said, "the tour wants what no chapter makes"
@@ -86,14 +88,52 @@ def test_the_tour_has_ten_cells():
 
 
 def test_every_notebook_has_the_same_parameters():
-    from aacstudy.report.execute import parameter_defaults
+    import papermill
 
     paths = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-    names = {path.stem: parameter_defaults(path) for path in paths}
+    names = {path.stem: list(papermill.inspect_notebook(path)) for path in paths}
     assert len(names) == 10 and all(found == names["00_start_here"] for found in names.values()), names
 
 
 # --- extending ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_dropped_notebook_runs_in_the_batch(smoke):
+    """The cells of the page in a new file: a page, a card and a number, and again only when what it reads changes."""
+    plain = nbformat.read(smoke.folder / "notebooks" / "05_retrieval.ipynb", as_version=4)
+    (parameters,) = (cell for cell in plain.cells if "parameters" in cell.metadata.get("tags", ()))
+    begin, answer = map(nbformat.v4.new_code_cell, blocks("A notebook", "python"))
+    question = nbformat.v4.new_markdown_cell("# Are long captions dear?")
+    (metadata,) = blocks("A notebook", "json")
+    notebook = nbformat.v4.new_notebook(
+        cells=[question, parameters, begin, answer], metadata={**plain.metadata, **json.loads(metadata)}
+    )
+    (page,) = blocks("A notebook", "yaml")
+    study, file = smoke.folder / "studies" / "length.yml", smoke.folder / "notebooks" / "10_length.ipynb"
+    nbformat.write(notebook, file)
+    study.write_text(page, encoding="utf-8")
+    try:
+        assert smoke.planned("length") == ["index", "notebook 05_retrieval", "notebook 10_length"]
+        status, output = smoke.aacstudy("run", "length", "--cores", "2")
+        assert status == 0, output
+        assert smoke.planned("length") == []
+        file.write_text(file.read_text(encoding="utf-8").replace("cost more", "cost much"), encoding="utf-8")
+        assert smoke.planned("length") == ["index", "notebook 10_length"]
+    finally:
+        file.unlink()
+        study.unlink()
+    report = smoke.reports / "length"
+    index = (report / "index.html").read_text(encoding="utf-8")
+    assert 'href="10_length.html"' in index and "Are long captions dear?" in index
+    assert "length.correlation" in json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert "10_length.ipynb used what" not in output
+    record = json.loads((report / "pages" / "10_length.json").read_text(encoding="utf-8"))
+    assert {one.split("/")[0] for one in record["provenance"]["artifacts"]} >= {
+        "losses",
+        "captioner",
+        "corpus",
+    }
 
 
 @pytest.mark.slow

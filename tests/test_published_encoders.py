@@ -51,7 +51,7 @@ def folder(tmp_path_factory, tensors):
 
 @pytest.fixture(scope="module")
 def convnext(folder):
-    return convnext_of(folder / "nested.pth", read_tensors(folder / "nested.pth"))
+    return convnext_of("here", read_tensors(folder / "nested.pth"))
 
 
 def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -93,8 +93,10 @@ def test_cnn14_is_the_published_network(folder):
 def test_both_names_of_layer_scale_both_containers_and_a_wrapper(folder, convnext, tensors):
     expected = convnext.state_dict()
     wrapped = {f"preprocessor.encoder.{name}": tensor for name, tensor in tensors.items()}
-    flat = read_tensors(folder / "flat.safetensors")
-    for found in (convnext_of("flat", flat), convnext_of("here", wrapped)):
+    for found in (
+        convnext_of("flat", read_tensors(folder / "flat.safetensors")),
+        convnext_of("here", wrapped),
+    ):
         for name, tensor in found.state_dict().items():
             assert torch.equal(tensor, expected[name]), name
 
@@ -157,7 +159,7 @@ def test_a_cnn14_of_other_sizes_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"small\.pth: 256 samples an FFT .*\[1024, 512\]"):
         import_cnn14(tmp_path / "small.pth")
     with pytest.raises(ValueError, match=r"small\.pth: 0 tensors are called 'downsample_layers"):
-        convnext_of(tmp_path / "small.pth", tensors)
+        convnext_of("small.pth", read_tensors(tmp_path / "small.pth"))
 
 
 # Files

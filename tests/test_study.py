@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aacstudy import paths
 from aacstudy.options import DecoderOptions, TrainingOptions
-from aacstudy.study.parameters import Study, StudyError, available
+from aacstudy.study.parameters import DEFAULT_NOTEBOOKS, Study, StudyError, available
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(path.relative_to(PROJECT / "studies")) for path in (PROJECT / "studies").rglob("*.yml"))
@@ -29,6 +29,8 @@ def project_root(monkeypatch):
 def project(tmp_path, monkeypatch):
     """An empty project; call it with pages to write into its studies/."""
     (tmp_path / "notebooks").mkdir()
+    for name in DEFAULT_NOTEBOOKS:
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
     (tmp_path / "studies").mkdir()
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
 

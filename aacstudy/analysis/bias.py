@@ -1,22 +1,17 @@
-"""Why some captions are cheap on every audio: what predicts their mean loss, and what normalisation takes away.
+"""Why some captions are cheap on every audio: what predicts their loss, what normalisation takes away."""
 
-Tables in, tables out; no model, no file but the pairs that `read_pairs` reads.
-"""
-
-import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
+from statsmodels.regression.linear_model import OLS
 
 from aacstudy.analysis.retrieval.compete import log_mean_exp
 from aacstudy.analysis.retrieval.methods import Pool
-from aacstudy.analysis.statistics import Interval, resampled_sums
-from aacstudy.corpus import tables
+from aacstudy.analysis.statistics import Interval, keyed, resampled_sums
 from aacstudy.corpus.ngram import NGram
 from aacstudy.corpus.text import Vocabulary, tokenise
 from aacstudy.options import StatisticsOptions
@@ -178,14 +173,11 @@ def verdict(by_location: Interval, by_scale: Interval, margin: float = MARGIN) -
     above 0, and *adds nothing* where its interval reaches 0 or less and ends below ``margin``. ``both``: both add;
     ``location`` or ``scale``: that one adds and the other adds nothing; otherwise ``cannot tell``.
     """
-    location, scale = (_adds(one, margin) for one in (by_location, by_scale))
-    if location and scale:
-        return "both"
-    if location and scale is False:
-        return "location"
-    if scale and location is False:
-        return "scale"
-    return "cannot tell"
+    # True: adds, False: adds nothing, None: cannot tell
+    found = tuple(
+        True if one.low > 0 else False if one.high < margin else None for one in (by_location, by_scale)
+    )
+    return {(True, True): "both", (True, False): "location", (False, True): "scale"}.get(found, "cannot tell")
 
 
 def results(
@@ -195,69 +187,23 @@ def results(
     verdicts: Mapping[str, str],
 ) -> dict[str, float]:
     """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and verdicts as 0 or 1."""
-    flat = {
-        "bias.r2": fit.r2.value,
-        "bias.r2.low": fit.r2.low,
-        "bias.r2.high": fit.r2.high,
-        "bias.r2.n": fit.r2.n,
-    }
-    for row in fit.features.to_dict("records"):
-        flat |= _flat(f"bias.feature.{row['feature']}.r2", row["r2"], row)
-    for name, row in explained.iterrows():
-        flat |= _flat(f"bias.prior.{name}.r2", row["r2"], row)
+    flat = keyed("bias.r2", fit.r2)
+    for kind, table in (("feature", fit.features.set_index("feature")), ("prior", explained)):
+        for name, row in table.iterrows():
+            numbers = Interval(*(float(row[one]) for one in ("r2", "low", "high")), int(row["n"]), "audios")
+            flat |= keyed(f"bias.{kind}.{name}.r2", numbers)
     for name, of in parts.items():
         for part, found in zip(("location", "scale"), of):
-            flat |= _flat(f"bias.{name}.{part}_adds", found.value, found._asdict())
+            flat |= keyed(f"bias.{name}.{part}_adds", found)
         for answer in VERDICTS:
             flat[f"bias.{name}.verdict.{answer}".replace(" ", "_")] = int(verdicts[name] == answer)
     return {key.replace(" ", "_"): value for key, value in flat.items()}
 
 
-def read_pairs(path: str | Path) -> pd.DataFrame:
-    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token), one row per pair.
-
-    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its own), or a row per
-    audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions) and ``losses``.
-    Raises ValueError naming file, line and column.
-    """
-    table = tables.read(
-        path,
-        "caption,loss or mrefs,losses",
-        lambda names: {"caption", "loss"} <= set(names) or {"mrefs", "losses"} <= set(names),
-    )
-    if "mrefs" in table:
-        rows = []
-        for line, row in table.iterrows():
-            texts, losses = (_list(row[name], f"{path}, line {line}, {name}") for name in ("mrefs", "losses"))
-            if len(texts) != len(losses):
-                raise ValueError(f"{path}, line {line}: {len(texts)} captions in mrefs, {len(losses)} losses")
-            rows += [(row.get("fname", str(line)), text, loss) for text, loss in zip(texts, losses)]
-        return pd.DataFrame(rows, columns=["audio", "caption", "loss"]).astype({"loss": float})
-    losses = tables.read_column(path, table, "loss")
-    audio = table["audio"].tolist() if "audio" in table else [str(row) for row in range(len(table))]
-    return pd.DataFrame({"audio": audio, "caption": table["caption"].tolist(), "loss": losses})
-
-
-def read_captions(path: str | Path) -> list[str]:
-    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where there is neither."""
-    wants = "caption or caption_1,...,caption_n"
-    table = tables.read(path, wants, lambda names: bool(tables.caption_columns(names)[1]))
-    names = tables.caption_columns(list(table))[1]
-    return [text for name in names for text in table[name] if text.strip()]
-
-
 def of_pairs(pairs: pd.DataFrame, training: Sequence[str], options: StatisticsOptions) -> Regression:
-    """The regression of matched pairs' losses (``read_pairs``) on what their captions' words tell."""
+    """The regression of matched pairs' losses, ``audio``, ``caption``, ``loss``, on their captions' words."""
     words = features(list(pairs["caption"]), training)
     return regress(pd.concat([pairs.reset_index(drop=True), words], axis=1), options)
-
-
-def _flat(key: str, value: float, row: Mapping) -> dict[str, float]:
-    return (
-        {key: float(value)}
-        | {f"{key}.{part}": float(row[part]) for part in ("low", "high")}
-        | {f"{key}.n": int(row["n"])}
-    )
 
 
 def _design(values: pd.Series) -> pd.DataFrame:
@@ -281,26 +227,8 @@ def _r2(moments: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
 
 
 def _coefficients(design, loss, clusters, names, alpha) -> pd.DataFrame:
-    import statsmodels.api as sm  # here, as it takes two seconds to import
-
     groups = np.unique(clusters, return_inverse=True)[1]
-    fit = sm.OLS(loss, design).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    fit = OLS(loss, design).fit(cov_type="cluster", cov_kwds={"groups": groups})
     low, high = fit.conf_int(alpha).T
     columns = {"term": ["intercept", *names], "coefficient": fit.params, "low": low, "high": high}
     return pd.DataFrame(columns)
-
-
-def _adds(found: Interval, margin: float) -> bool | None:
-    if found.low > 0:
-        return True
-    return False if found.high < margin else None
-
-
-def _list(text: str, where: str) -> list:
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"{where}: {text[:40]!r} is no list") from error
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: {text[:40]!r} is no list")
-    return found

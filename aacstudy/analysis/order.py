@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from aacstudy.analysis.retrieval.findings import keyed
-from aacstudy.analysis.statistics import Difference, Interval, bootstrap_over_seeds, holm, paired_difference
+from aacstudy.analysis.statistics import Difference, Interval, holm, keyed, over_seeds, paired_difference
 from aacstudy.corpus.perturb.items import ORDER, TESTS
 from aacstudy.corpus.perturb.swaps import STRICT
 from aacstudy.options import StatisticsOptions
@@ -105,11 +104,6 @@ def against(
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()[mask]
     values = (by_what[what][:, mask] for what in ("accuracy", control))
     return paired_difference(*values, clips, options.resamples, options.seed, options.confidence)
-
-
-def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
-    """Interval of the mean of values [seeds, n], clustered by [n], with a study's statistics options."""
-    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
 
 
 def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:

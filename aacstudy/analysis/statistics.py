@@ -4,10 +4,14 @@ An audio's captions are dependent, so resampling draws whole audios (clusters), 
 seeds exist, seeds and audios are both resampled, crossed. All randomness comes from the `seed` argument.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from aacstudy.options import StatisticsOptions
 
 _BLOCK = 1000  # resamples at a time: 1000 x 1045 audios are 8 MB
 
@@ -42,33 +46,19 @@ class Difference(NamedTuple):
     p_value: float
 
 
-def clustered_bootstrap(
-    values, clusters, statistic=np.mean, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> Interval | list[Interval]:
-    """Percentile interval of a statistic, resampling whole clusters with replacement.
+def keyed(
+    prefix: str, found: Interval | None, per_seed: Sequence[float] = (), seeds: Sequence[int] = ()
+) -> dict[str, float]:
+    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, and ``.seed_<seed>`` of each seed.
 
-    values `[n]` or `[n, metrics]`, clusters `[n]`: the audio of each row, any hashable labels of one type.
-    `statistic` takes rows and `axis=0`, as np.mean (fast) or np.median (one call per resample). Returns an Interval
-    in the values' unit, or one per metric. Raises ValueError for unequal lengths or values that are not finite.
-    Source: Davison and Hinkley 1997, section 3.8 (clusters whole).
+    ``found`` is anything with an Interval's fields, such as a row of a table; None leaves the first four out.
     """
-    values, code, n_clusters = _check(np.asarray(values, dtype=float), clusters)
-    rng = np.random.default_rng(seed)
-    table = values.reshape(len(values), -1)  # [n, metrics]
-    if statistic is np.mean:
-        sums, sizes = _cluster_sums(table, code, n_clusters)  # [clusters, metrics], [clusters]
-        draws = np.concatenate(
-            [(w @ sums) / (w @ sizes)[:, None] for w in _weights(rng, n_clusters, resamples)]
-        )
-    else:
-        weights = np.concatenate(list(_weights(rng, n_clusters, resamples)))
-        draws = np.stack([statistic(np.repeat(table, w[code].astype(int), axis=0), axis=0) for w in weights])
-    low, high = np.quantile(draws, _tails(confidence), axis=0)  # [metrics] each
-    point = statistic(table, axis=0)
-    intervals = [
-        Interval(float(p), float(a), float(b), n_clusters, "audios") for p, a, b in zip(point, low, high)
-    ]
-    return intervals[0] if values.ndim == 1 else intervals
+    flat = {}
+    if found is not None:
+        flat = {prefix: found.value} | {
+            f"{prefix}.{end}": getattr(found, end) for end in ("low", "high", "n")
+        }
+    return flat | {f"{prefix}.seed_{seed}": float(value) for seed, value in zip(seeds, per_seed)}
 
 
 def bootstrap_over_seeds(
@@ -76,12 +66,19 @@ def bootstrap_over_seeds(
 ) -> Interval:
     """Percentile interval of the mean, resampling seeds and audios crossed.
 
-    values `[seeds, n]`, clusters `[n]`. With one seed only audios are resampled, and the unit says so: such an
-    interval leaves out the variation between training runs. With few seeds that variation is estimated roughly.
+    values `[seeds, n]`, clusters `[n]`: the audio of each row, any labels of one type. With one seed
+    (or values `[n]`) only audios are resampled, and the unit says so: such an interval leaves out
+    the variation between training runs. With few seeds that variation is estimated roughly.
+    Raises ValueError for unequal lengths or values that are not finite.
     Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     return bootstrap_table(values[None], clusters, resamples, seed, confidence)[0]
+
+
+def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
+    """`bootstrap_over_seeds` with a study's options."""
+    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
 
 
 def bootstrap_table(
@@ -103,8 +100,7 @@ def bootstrap_table(
         (seed_weights,) = _weights(rng, n_seeds, len(weights))
         draws.append(np.einsum("rms,rs->rm", means.reshape(-1, n_metrics, n_seeds), seed_weights) / n_seeds)
     low, high = np.quantile(np.concatenate(draws), _tails(confidence), axis=0)  # [metrics] each
-    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
-    points = values.mean(axis=(1, 2))
+    points, unit = values.mean(axis=(1, 2)), _unit(n_seeds)
     return [Interval(float(p), float(a), float(b), n_clusters, unit) for p, a, b in zip(points, low, high)]
 
 
@@ -128,8 +124,7 @@ def bootstrap_of_sums(
         draws.append((per_seed * seed_weights).sum(axis=1) / n_seeds)
     low, high = np.quantile(np.concatenate(draws), _tails(confidence))
     point = np.mean([np.asarray(value(one.sum(axis=0, keepdims=True)), dtype=float)[0] for one in sums])
-    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
-    return Interval(float(point), float(low), float(high), n, unit)
+    return Interval(float(point), float(low), float(high), n, _unit(n_seeds))
 
 
 def resampled_sums(
@@ -197,11 +192,7 @@ def holm(pvalues) -> np.ndarray:
     pvalues = np.asarray(pvalues, dtype=float)
     if pvalues.ndim != 1 or not np.all((pvalues >= 0) & (pvalues <= 1)):
         raise ValueError("pvalues must be a list of numbers from 0 to 1")
-    order = np.argsort(pvalues, kind="stable")
-    scaled = pvalues[order] * np.arange(len(pvalues), 0, -1)
-    adjusted = np.empty_like(pvalues)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return adjusted
+    return multipletests(pvalues, method="holm")[1] if len(pvalues) else pvalues
 
 
 def student_interval(values, confidence: float = 0.95) -> Interval:
@@ -215,7 +206,7 @@ def student_interval(values, confidence: float = 0.95) -> Interval:
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), 1, "seed")
-    half = float(stdtrit(n - 1, _tails(confidence)[1]) * values.std(ddof=1) / np.sqrt(n))
+    half = float(stats.t.ppf(_tails(confidence)[1], n - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half, n, "seeds")
 
 
@@ -242,6 +233,10 @@ def variance_shares(matrix) -> dict[str, float]:
     }
     total = sum(parts.values())
     return {name: float(part / total) for name, part in parts.items()}
+
+
+def _unit(n_seeds: int) -> str:
+    return "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
 
 
 def _tails(confidence: float) -> tuple[float, float]:

@@ -90,6 +90,25 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return torchaudio_resample(torch.from_numpy(samples), rate, new_rate).numpy()
 
 
+def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) -> np.ndarray:
+    """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays there.
+
+    The control of order that acts before an encoder, whose frames may tell of what came before them. Every piece fades in
+    and out within 2 ms (or a quarter of it), or its ends would click. ValueError for a piece shorter than a sample.
+    """
+    piece = round(seconds * sample_rate)
+    if piece < 1:
+        raise ValueError(f"a piece of {seconds} s is no sample at {sample_rate} Hz")
+    count = len(samples) // piece
+    pieces = samples[: count * piece].reshape(count, piece)
+    length = min(round(0.002 * sample_rate), piece // 4)
+    fade = np.ones(piece, dtype=samples.dtype)
+    fade[:length] = (np.arange(length) + 1) / (length + 1)
+    drawn = np.random.default_rng(seed).permutation(count)
+    mixed = (pieces * fade * fade[::-1])[drawn].ravel()
+    return np.concatenate([mixed, samples[count * piece :]])
+
+
 def examine(paths: Iterable[Path], decode: bool, workers: int = 1) -> Iterator[float | AudioError]:
     """For each file, in order: its seconds, or what is wrong with it.
 

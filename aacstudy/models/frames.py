@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,25 +29,36 @@ SHARD = 64  # clips of a file: what a kill loses
 
 
 @torch.inference_mode()
-def encode(encoder: Tagger, paths: Sequence[Path], workers: int = 1) -> Iterator[Tensor]:
-    """Frames of audio files: float32 [time, dim] each, on the CPU. The next files are decoded by
-    ``workers`` threads.
+def encode(
+    encoder: Tagger,
+    paths: Sequence[Path],
+    workers: int = 1,
+    change: Callable[[Tensor, int], Tensor] | None = None,
+) -> Iterator[Tensor]:
+    """Frames of audio files: float32 [time, dim] each, on the CPU; ``workers`` threads decode ahead.
 
-    Each file is encoded alone: padding a clip to another's length would change its last frames.
+    Each file is encoded alone: padding a clip to another's length would change its last frames. ``change`` makes of a
+    waveform [samples] and its place another one before it is encoded.
     """
     encoder.eval()
     device = next(encoder.parameters()).device
     rate = encoder.frontend.sample_rate
     waveforms = ahead(lambda path: torch.from_numpy(read(path, rate)), paths, workers)
-    for path, waveform in zip(paths, waveforms, strict=True):
+    for place, (path, waveform) in enumerate(zip(paths, waveforms, strict=True)):
         if len(waveform) < encoder.minimum_samples:
             needed = encoder.minimum_samples / rate
             raise AudioError(f"{path}: lasts {len(waveform) / rate:.3f} s; this encoder needs {needed:.3f} s")
+        waveform = change(waveform, place) if change else waveform
         yield encoder.frames(waveform[None].to(device))[0].cpu()
 
 
 def encode_all(
-    encoder: Tagger, clips: Sequence[str], paths: Sequence[Path], folder: Path, workers: int = 1
+    encoder: Tagger,
+    clips: Sequence[str],
+    paths: Sequence[Path],
+    folder: Path,
+    workers: int = 1,
+    change: Callable[[Tensor, int], Tensor] | None = None,
 ) -> None:
     """Encode clips into a folder; a run that finds files of them continues there."""
     starts = range(0, len(clips), SHARD)
@@ -55,9 +66,12 @@ def encode_all(
     for other in set(folder.glob("frames*.safetensors")) - set(shards):
         other.unlink()
     left = {shard: part for shard, part in shards.items() if not _is_whole(shard, clips[part])}
-    todo = [path for part in left.values() for path in paths[part]]
+    places = [place for part in left.values() for place in range(len(clips))[part]]
+    todo = [paths[place] for place in places]
+    moved = change and (lambda waveform, i: change(waveform, places[i]))
     with tqdm(total=len(clips), initial=len(clips) - len(todo), desc="encoding", unit="clip") as progress:
-        frames = encode(encoder, todo, workers)  # one stream, so that decoding need not wait at a shard's end
+        # one stream, so that decoding need not wait at a shard's end
+        frames = encode(encoder, todo, workers, moved)
         for shard, part in left.items():
             made = []
             for _ in clips[part]:
@@ -100,3 +114,15 @@ def load(path: Path) -> dict[str, Tensor]:
             lengths = file.get_tensor("lengths").tolist()
             by_clip |= zip(clips, file.get_tensor("frames").split(lengths), strict=True)
     return by_clip
+
+
+def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Frames of clips [time, dim] -> [clips, longest, dim] and, unless all are equally long, padding.
+
+    padding: bool [clips, longest], True behind a clip's end.
+    """
+    lengths = torch.tensor([len(one) for one in frames])
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
+    if (lengths == lengths[0]).all():
+        return padded, None
+    return padded, torch.arange(padded.shape[1])[None, :] >= lengths[:, None]

@@ -283,8 +283,3 @@ def nll_pairs(
         engine.set_captions([captions[c] for c in caption[pairs]])
         result[pairs] = engine.nll([frames[a]])[0]
     return result
-
-
-def token_nll(captioner: Captioner, clip: Tensor, caption: list[int], dtype: str = "float32") -> np.ndarray:
-    """Losses [tokens] of a caption's words and EOS on one clip [time, dim], in nats: what a pair's sum is made of."""
-    return Engine(captioner, [caption], dtype).token_nll(clip)[0]

@@ -29,8 +29,3 @@ def nll_reference(
             logits = captioner(clip[None].to(device), None, tokens[:, :-1])  # [1, n - 1, vocabulary]
             result[a, c] = token_nll(logits, tokens[:, 1:], label_smoothing).sum().cpu()
     return result
-
-
-def token_counts(captions: Sequence[list[int]]) -> Tensor:
-    """Terms of each caption's sum [captions]: its words and EOS, BOS excluded."""
-    return torch.tensor([len(ids) - 1 for ids in captions])

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aacstudy.models.checkpoint import load_captioner
 from aacstudy.scoring.engine import Engine
-from aacstudy.study.stages.bank import Source, trigram
+from aacstudy.study.stages import inputs
+from aacstudy.study.stages.bank import trigram
+from aacstudy.study.stages.inputs import Source
 
 
 def token_losses(
@@ -25,10 +26,10 @@ def token_losses(
     Columns: ``caption``, ``position`` from 0, ``word`` (``<eos>`` at the end), and in nats ``own`` (on the caption's
     clip), ``mean`` and ``sd`` over all clips of the split, ``trigram`` (of the corpus ``trained_on``).
     """
-    network, vocabulary, _ = load_captioner(captioner)
+    network, vocabulary, _ = inputs.captioner(captioner, device)
     part, clips = scored.part(split)
     ids = [vocabulary.encode(text) for text in part.captions["text"].iloc[list(captions)]]
-    engine, owners = Engine(network.to(device), ids), part.owners()
+    engine, owners = Engine(network, ids), part.owners()
     every = [engine.token_nll(clip) for clip in clips]  # [clips][captions][tokens]
     blind = trigram(trained_on, vocabulary, ids)
     tables = []

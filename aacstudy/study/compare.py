@@ -12,8 +12,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from aacstudy import paths
-from aacstudy.report import document, records
-from aacstudy.report.tables import table_html
+from aacstudy.report import html, index
 from aacstudy.study.parameters import Study, StudyError
 from aacstudy.study.run import HEADLINES
 
@@ -42,7 +41,7 @@ class Results:
                 f"study {study.study} has no results yet ({file.name} is missing in its reports); "
                 f"make them first: python -m aacstudy run {study.study}"
             )
-        ran = [one.get("parameters") for one in records.provenances(records.read(folder))]
+        ran = [one.get("parameters") for one in index.provenances(index.read(folder))]
         numbers = json.loads(file.read_text(encoding="utf-8"))
         return cls(study.study, folder, numbers, next(filter(None, ran), {}))
 
@@ -120,13 +119,13 @@ def compare(names: Sequence[str]) -> Path:
         "fractions of 1); intervals are those of each study, at its own confidence."
     )
     what = "Parameters that differ, as the pages ran with them."
-    return document.write(
+    return html.write(
         path, "compare.html.j2",
         studies=[{"name": one.name, "link": _link(one.folder / "index.html", path)} for one in studies],
         warning=_warning(studies),
         rows=[_row(studies, *headline) for headline in HEADLINES if headline[1] in set(table["number"])],
-        table=table_html(table, caption, formats),
-        parameters=table_html(changed, what, {}) if len(changed) else "",
+        table=html.table_html(table, caption, formats),
+        parameters=html.table_html(changed, what, {}) if len(changed) else "",
     )  # fmt: skip
 
 
@@ -145,7 +144,7 @@ def _warning(studies: Sequence[Results]) -> str:
 def _row(studies: Sequence[Results], label: str, key: str, kind: str, note: str) -> dict:
     """One headline: each study's line as in the index, its interval against the first's."""
     lines = [
-        records.headline(one.numbers, label, key, kind, note)
+        index.headline(one.numbers, label, key, kind, note)
         | {"apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key))}
         for one in studies
     ]

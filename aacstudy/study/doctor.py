@@ -136,7 +136,11 @@ def _weights() -> Iterator[Finding]:
 
 
 def _corpora() -> Iterator[Finding]:
-    homes = {"clotho": ("CLOTHO_v2.1", "clotho"), "audiocaps": ("AUDIOCAPS", "audiocaps-captions")}
+    homes = {
+        "clotho": ("CLOTHO_v2.1", "clotho"),
+        "audiocaps": ("AUDIOCAPS", "audiocaps-captions"),
+        "recordings": ("ESC-50", "esc50"),
+    }
     own = 0
     for name in parameters.available():
         try:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.corpus import tables
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 KINDS = ("nll", "loss", "score")
 

@@ -20,14 +20,16 @@ from aacstudy.options import (
     DecodingOptions,
     EncoderOptions,
     FrontendOptions,
+    PeerOptions,
     RetrievalOptions,
     ScoringOptions,
     StatisticsOptions,
     TaggingOptions,
     TrainingOptions,
 )
+from aacstudy.study import notebooks
 
-NOTEBOOKS = (
+DEFAULT_NOTEBOOKS = (  # all that come with the project but 08_ablations, which takes its time
     "01_corpus",
     "02_encoder",
     "03_training",
@@ -35,11 +37,8 @@ NOTEBOOKS = (
     "05_retrieval",
     "06_bias",
     "07_before_after",
-    "08_ablations",
     "09_scorecard",
 )
-DEFAULT_NOTEBOOKS = tuple(name for name in NOTEBOOKS if name != "08_ablations")  # which takes its time
-
 
 BASE = "base"  # the variant of a study that is the study itself
 # What a page of studies/ablations says about itself, not about the study that it varies.
@@ -69,6 +68,7 @@ class Study:
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
+    peer: PeerOptions = field(default_factory=PeerOptions)
     before_after: BeforeAfterOptions = field(default_factory=BeforeAfterOptions)
     ablations: AblationOptions = field(default_factory=AblationOptions)
     statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
@@ -115,10 +115,11 @@ class Study:
                 raise StudyError(
                     f"{source}: captioner_from: study {study.study} cannot take its own captioner"
                 )
-        unknown = [name for name in study.notebooks if name not in NOTEBOOKS]
-        if unknown:
+        known = notebooks.names()
+        # a folder of studies alone can be planned
+        if known and (unknown := [name for name in study.notebooks if name not in known]):
             raise StudyError(
-                f"{source}: notebooks: {unknown[0]!r} does not exist{_nearest(unknown[0], NOTEBOOKS)}"
+                f"{source}: notebooks: {unknown[0]!r} does not exist{_nearest(unknown[0], known)}"
             )
         for section, names in (
             ("before_after.variants", study.before_after.variants),

@@ -127,7 +127,7 @@ def describe(study: Study, file: Path, k: int = 5, seed: int | None = None) -> F
     from aacstudy.models.device import use
     from aacstudy.models.frames import encode
     from aacstudy.scoring.engine import Engine
-    from aacstudy.scoring.store import Losses
+    from aacstudy.scoring.matrix import Losses
 
     seed, _, network, vocabulary = _captioner(study, k, seed)
     encoder, _ = load_encoder(_made(plan.encoder(study)) / "encoder.safetensors")
@@ -203,10 +203,7 @@ def write_page(found: Found, folder: Path) -> Path:
     """Write an answered query as one whole page below ``folder/search``; returns its path."""
     import matplotlib.pyplot as plt
 
-    from aacstudy.report import document, figures
-    from aacstudy.report.markup import figure_svg
-    from aacstudy.report.players import player
-    from aacstudy.report.tables import table_html
+    from aacstudy.report import figures, html
 
     shown = {name: form for name, form in FORMATS.items() if name in found.table}
     figure = ""
@@ -217,15 +214,17 @@ def write_page(found: Found, folder: Path) -> Path:
         caption = (
             f"Each dot is one of the {len(found.scores)} clips; numbered are the best {len(found.table)}."
         )
-        figure = figure_svg(ax, "standing", _alt(found), caption)
+        svg = html.drawn(ax.figure, "standing", "svg")
+        plt.close(ax.figure)
+        figure = html.figure_html(svg, "standing", _alt(found), caption)
     index = folder / "index.html"
-    return document.write(
+    return html.write(
         folder / "search" / f"{slug(found)}.html", "search.html.j2",
         found=found,
         study_name=found.study.study,
-        players=[player(path, None, label, text) for label, path, text in found.sounds],
+        players=[html.player(path, None, label, text) for label, path, text in found.sounds],
         # a text's table stands below players that bear the clips' captions
-        table=table_html(found.table.drop(columns="captions", errors="ignore"), found.about, shown),
+        table=html.table_html(found.table.drop(columns="captions", errors="ignore"), found.about, shown),
         figure=figure,
         index="../index.html" if index.exists() else None,
     )  # fmt: skip

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aacstudy import paths
-from aacstudy.report import records
-from aacstudy.report.provenance import private
-from aacstudy.report.streams import FOLDERS
+from aacstudy.report import index
+from aacstudy.report.provenance import FOLDERS, private
 from aacstudy.study.parameters import Study, StudyError
 from aacstudy.study.run import HEADLINES, SIZES
 
 # Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with
-# the interval it has; kind is one of records.FORMS. A study that lacks a number of a row has no
-# such row.
+# the interval it has; kind is one of index.FORMS. A study that lacks a number has no such row.
 FINDINGS = (
     ("Does the encoder hear?", "mAP {tagging.map:percent}, {n.tagging.clips:size} tagging clips, one encoder",
      "{chance.tagging.map:percent}"),
@@ -72,7 +70,7 @@ class Run:
     def read(cls, study: Study) -> "Run":
         """Read a study's reports; StudyError names what is missing and what makes it."""
         folder = paths.report(study.study)
-        file, pages = folder / "results.json", records.read(folder)
+        file, pages = folder / "results.json", index.read(folder)
         missing = [name for name in study.notebooks if not pages.get(name, {}).get("provenance")]
         missing = [file.name] * (not file.exists()) + [f"the page of {name}" for name in missing]
         again = f"python -m aacstudy run {study.study}"
@@ -83,7 +81,7 @@ class Run:
             )
         results = json.loads(file.read_text(encoding="utf-8"))
         pages = {name: pages[name] for name in study.notebooks}
-        if results != records.merge(pages):
+        if results != index.merge(pages):
             raise StudyError(
                 f"study {study.study}: {file.name} does not hold its pages' numbers; make it anew: {again}"
             )
@@ -186,21 +184,21 @@ def fill_files(files: Iterable[Path], runs: Sequence[Run]) -> None:
 
 def _fact_rows(run: Run) -> Rows:
     """What was run, where and when; of the machine nothing that names it."""
-    study, found = run.study, records.provenances(run.records)
+    study, found = run.study, index.provenances(run.records)
     sizes = {label: run.results[key] for label, key in SIZES.items() if key in run.results}
     days = sorted({one["time"][:10] for one in found})
     packages = sorted({f"{name} {version}" for one in found for name, version in one["versions"].items()})
     page = private(study.parameters())
     changed = {name for one in found for name, value in one["parameters"].items() if page.get(name) != value}
-    facts = records.facts(run.records, study.notebooks, sizes, study.seeds)
+    facts = index.facts(run.records, study.notebooks, sizes, study.seeds)
     if "changes" in facts.get("commit", ""):
         facts["commit"] += " (the tree was not clean)"
     if changed := changed - {"description"}:
         facts["not as on the study's page"] = ", ".join(sorted(changed))
     facts |= {
         "date": " to ".join(dict.fromkeys((days[0], days[-1]))),
-        "machine": f"{records.distinct(run.records, 'cpu_count')} cores, {records.distinct(run.records, 'platform')}",
-        "versions": f"Python {records.distinct(run.records, 'python')}, {', '.join(packages)}",
+        "machine": f"{index.distinct(run.records, 'cpu_count')} cores, {index.distinct(run.records, 'platform')}",
+        "versions": f"Python {index.distinct(run.records, 'python')}, {', '.join(packages)}",
     }
     command = COMMANDS.get(study.study, f"make study STUDY={study.study}")
     return [f"| command | `{command}` |", *_rows(facts.items())]
@@ -218,7 +216,7 @@ def _finding_rows(run: Run) -> Rows:
 
 
 def _headline_rows(run: Run) -> Rows:
-    shown = [records.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
+    shown = [index.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
     return _rows((row["label"], row["value"], row["interval"], row["n"], row["note"]) for row in shown)
 
 
@@ -244,7 +242,7 @@ def _change_rows(run: Run) -> Rows:
 
 def _shown(results: Mapping[str, float], key: str, kind: str) -> str:
     """A number with its interval: `41.1 % [36.9, 45.5]`; a dash where it was not measured."""
-    (value, low, high), unit = records.formatted(results, key, kind)
+    (value, low, high), unit = index.formatted(results, key, kind)
     if value is None:
         return "–"
     ends = f" [{low}, {high}]" if low and high else ""

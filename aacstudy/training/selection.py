@@ -1,4 +1,4 @@
-"""Scores of written validation captions, by which an epoch can be chosen. Texts in, a number out."""
+"""Captions written about the validation clips and their scores, by which an epoch can be chosen."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +8,49 @@ from importlib import import_module
 from multiprocessing import get_context
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from aacstudy.corpus.text import Vocabulary
+from aacstudy.models.captioner import Captioner
+from aacstudy.models.decoding import forbidden_repeats, greedy
+from aacstudy.models.frames import pad_frames
+from aacstudy.options import DecodingOptions
 
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], float]  # candidates and their references
+
+
+class Judge:
+    """Greedy captions of a captioner, scored by ``metric``, cider_d or fense; higher is better."""
+
+    def __init__(self, metric: str, device: torch.device):
+        self.metric = scorer(metric, device)
+
+    def score(
+        self,
+        captioner: Captioner,
+        clips: Sequence[Tensor],
+        vocabulary: Vocabulary,
+        references: Sequence[Sequence[str]],
+    ) -> float:
+        """The score of what a captioner writes about clips [time, dim] against each clip's references."""
+        return self.metric(write(captioner, clips, vocabulary), references)
+
+
+def write(
+    captioner: Captioner, frames: Sequence[Tensor], vocabulary: Vocabulary, batch: int = 64
+) -> list[str]:
+    """One greedy caption for each clip [time, dim], at the default decoding options."""
+    device = next(captioner.parameters()).device
+    options = DecodingOptions()
+    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)
+    texts = []
+    for i in tqdm(range(0, len(frames), batch), desc="writing captions", leave=False):
+        clips, padding = pad_frames([frames[row] for row in range(i, min(i + batch, len(frames)))])
+        padding = None if padding is None else padding.to(device)
+        found = greedy(captioner, clips.to(device), padding, options, forbidden, vocabulary.bos)
+        texts += [vocabulary.decode(one.tokens) for (one,) in found]
+    return texts
 
 
 def scorer(metric: str, device: torch.device) -> Score:

@@ -20,7 +20,7 @@ import pandas as pd
 from aacstudy.analysis.captions import assets as files
 from aacstudy.analysis.captions import metrics as calls
 from aacstudy.analysis.captions.tokens import tokenised
-from aacstudy.analysis.statistics import Interval, bootstrap_of_sums, bootstrap_over_seeds
+from aacstudy.analysis.statistics import Interval, bootstrap_of_sums, over_seeds
 from aacstudy.options import StatisticsOptions
 
 # Name and what it is called in tables, in the order of tables.
@@ -203,7 +203,7 @@ def _evaluation(
             intervals[name] = bootstrap_of_sums(np.stack([one.sums[name][0] for one in seeds]), values, *draw)
         elif name in seeds[0].each:
             each = np.stack([one.each[name] for one in seeds])
-            intervals[name] = bootstrap_over_seeds(each, np.arange(each.shape[1]), *draw)
+            intervals[name] = over_seeds(each, np.arange(each.shape[1]), options)
     each = [pd.DataFrame({name: one.each[name] for name in names if name in one.each}) for one in seeds]
     return Evaluation(pd.DataFrame([one.corpus for one in seeds])[names], each, intervals, missing, about)
 

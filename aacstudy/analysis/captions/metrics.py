@@ -14,7 +14,6 @@ import numpy as np
 from aacstudy.analysis.captions import neural
 from aacstudy.analysis.captions.assets import Assets, clean_environment
 from aacstudy.analysis.captions.meteor import Meteor
-from aacstudy.report.provenance import cores
 
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 EXTERNAL = (
@@ -91,7 +90,6 @@ def _spice(candidates: list[str], references: list[list[str]], assets: Assets) -
             references,
             cache_path=str(assets.spice),
             java_path=str(assets.java),
-            n_threads=cores(),
             timeout=[1800, 3600],  # seconds; it is known to hang, and to come through the second time
         )
     return each["spice"].numpy()

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.analysis.captions import METRICS, Evaluation, errors, not_computed, published
-from aacstudy.analysis.retrieval.findings import keyed
-from aacstudy.analysis.statistics import bootstrap_over_seeds
+from aacstudy.analysis.statistics import keyed, over_seeds
 from aacstudy.options import StatisticsOptions
 
 
@@ -70,7 +69,6 @@ def faults(
         tables = [errors.find(captions, clips[what], events) for captions in seeds]
         for fault in tables[0]:
             values = np.stack([table[fault].to_numpy(dtype=float) for table in tables])
-            draw = (options.resamples, options.seed, options.confidence)
-            found = bootstrap_over_seeds(values, list(clips[what]), *draw)
+            found = over_seeds(values, list(clips[what]), options)
             rows.append({"fault": fault, "row": errors.CATEGORIES[fault], "what": what} | found._asdict())
     return pd.DataFrame(rows)

@@ -7,6 +7,7 @@ column, so they leave text-to-audio alone. `dual_softmax` maps columns as well; 
 """
 
 import numpy as np
+from scipy.special import logsumexp
 
 from aacstudy.analysis.retrieval.normalise import check
 
@@ -16,7 +17,7 @@ SINKHORN_ROUNDS = 50
 def log_mean_exp(scores) -> np.ndarray:
     """Log of the mean over audios of exp(scores) `[audios, captions]`: `[captions]`, a caption's prior in the bank."""
     scores, _ = check(scores)
-    return _log_sum_exp(scores) - np.log(len(scores))
+    return logsumexp(scores, axis=0) - np.log(len(scores))
 
 
 def pmi(scores, bank=None, alpha: float = 1.0, prior=None) -> np.ndarray:
@@ -42,7 +43,7 @@ def inverted_softmax(scores, bank=None, beta: float = 1.0) -> np.ndarray:
     Source: Smith et al., ICLR 2017, there on cosines.
     """
     scores, bank = check(scores, bank)
-    return scores - _log_sum_exp(beta * bank) / beta
+    return scores - logsumexp(beta * bank, axis=0) / beta
 
 
 def dual_softmax(scores, bank=None, tau: float = 0.1) -> np.ndarray:
@@ -52,7 +53,7 @@ def dual_softmax(scores, bank=None, tau: float = 0.1) -> np.ndarray:
     Source: Cheng et al. 2021 (arXiv 2109.04290), there on cosines.
     """
     scores = _pooled(scores, bank)
-    return scores + scores / tau - _log_sum_exp(scores / tau)
+    return scores + scores / tau - logsumexp(scores / tau, axis=0)
 
 
 def csls(scores, bank=None, across=None, k: int = 10) -> np.ndarray:
@@ -113,12 +114,6 @@ def _pooled(scores, *banks) -> np.ndarray:
     if any(bank is not None for bank in banks):
         raise ValueError("this normalisation is of the whole pool: it has no use for a bank")
     return check(scores)[0]
-
-
-def _log_sum_exp(scores) -> np.ndarray:
-    """Log of the sum over rows of exp(scores) `[rows, columns]`, without overflow."""
-    top = scores.max(axis=0)
-    return top + np.log(np.exp(scores - top).sum(axis=0))
 
 
 def _top_mean(scores, k: int) -> np.ndarray:

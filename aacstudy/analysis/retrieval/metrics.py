@@ -28,25 +28,23 @@ class TieGroups(NamedTuple):
     relevant: np.ndarray
 
 
-def relevance_from_owners(owners, n_audios: int, identical_text=None) -> np.ndarray:
-    """Mark which captions belong to which audio; any number of captions per audio.
+def relevance_from_owners(owners, n_audios: int) -> np.ndarray:
+    """Mark which captions belong to which audio: bool `[audios, captions]`.
 
-    owners `[captions]`: index of each caption's audio; identical_text `[captions]`: optional texts, captions with
-    exactly equal text then count for each of their audios. Returns bool `[audios, captions]`.
-    Raises ValueError for an owner outside `0 .. n_audios - 1` or a text count that differs from the owners.
+    owners `[captions]`: index of each caption's audio. Raises ValueError for one outside
+    `0 .. n_audios - 1`.
     """
-    owners = _check_owners(owners, n_audios)
-    if identical_text is None:
-        return np.arange(n_audios)[:, None] == owners[None, :]
-    texts = np.asarray(identical_text)
-    if texts.shape != owners.shape:
+    owners = np.asarray(owners)
+    if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
         raise ValueError(
-            f"identical_text has shape {texts.shape}, owners {owners.shape}: one text per caption"
+            f"owners must be [captions] of integers, got shape {owners.shape}, type {owners.dtype}"
         )
-    unique, code = np.unique(texts, return_inverse=True)
-    has_text = np.zeros((n_audios, len(unique)), dtype=bool)
-    has_text[owners, code] = True
-    return has_text[:, code]
+    wrong = np.flatnonzero((owners < 0) | (owners >= n_audios))
+    if len(wrong):
+        raise ValueError(
+            f"owners[{wrong[0]}] = {owners[wrong[0]]}, expected an audio from 0 to {n_audios - 1}"
+        )
+    return np.arange(n_audios)[:, None] == owners
 
 
 def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieGroups:
@@ -122,44 +120,29 @@ def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=
     return pd.DataFrame(columns)
 
 
-def text_to_audio(
-    scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None, identical_text=None
-) -> pd.DataFrame:
+def text_to_audio(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:
     """Evaluate each caption as a query over all audios.
 
-    scores, tie_break `[audios, captions]`, owners and identical_text `[captions]`. Returns `evaluate`'s table, one
+    scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one
     row per caption, after a column `audio`: the caption's owner, the unit to cluster by. Errors as `evaluate`.
     """
-    scores, tie_break, relevant = _oriented(scores, owners, tie_break, identical_text)
+    scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     turned = None if tie_break is None else np.ascontiguousarray(tie_break.T)
     table = evaluate(np.ascontiguousarray(scores.T), np.ascontiguousarray(relevant.T), ks, ties, turned)
     table.insert(0, "audio", np.asarray(owners))
     return table
 
 
-def audio_to_text(
-    scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None, identical_text=None
-) -> pd.DataFrame:
+def audio_to_text(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:
     """Evaluate each audio as a query over all captions.
 
-    scores, tie_break `[audios, captions]`, owners and identical_text `[captions]`. Returns `evaluate`'s table, one
+    scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one
     row per audio, after a column `audio`: its index. Errors as `evaluate`; an audio without caption is one.
     """
-    scores, tie_break, relevant = _oriented(scores, owners, tie_break, identical_text)
+    scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     table = evaluate(scores, relevant, ks, ties, tie_break)
     table.insert(0, "audio", np.arange(len(table)))
     return table
-
-
-def summary(table: pd.DataFrame) -> dict[str, float]:
-    """Average each metric over the queries.
-
-    table: from `evaluate` or a direction. Returns the mean of each column but `audio` and `rank`, as shares in
-    [0, 1], and `mean_rank` and `median_rank` (of the queries' expected ranks), counted from 1.
-    """
-    means = table.drop(columns=["audio", "rank"], errors="ignore").mean()
-    ranks = {"mean_rank": float(table["rank"].mean()), "median_rank": float(table["rank"].median())}
-    return {name: float(value) for name, value in means.items()} | ranks
 
 
 def chance(relevant, k: int) -> dict[str, float]:
@@ -219,30 +202,16 @@ def _reciprocal_rank(head: TieGroups):
     return value
 
 
-def _oriented(scores, owners, tie_break, identical_text):
+def _oriented(scores, owners, tie_break):
     # Checked before any transpose, so that an error names the caller's row (audio) and column (caption).
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] != len(owners):
         raise ValueError(
             f"scores has shape {scores.shape}, expected [audios, {len(owners)} captions as in owners]"
         )
-    relevant = relevance_from_owners(owners, len(scores), identical_text)
+    relevant = relevance_from_owners(owners, len(scores))
     scores, relevant, tie_break = _check(scores, relevant, tie_break, need_relevant=False)
     return scores, tie_break, relevant
-
-
-def _check_owners(owners, n_audios: int) -> np.ndarray:
-    owners = np.asarray(owners)
-    if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
-        raise ValueError(
-            f"owners must be [captions] of integers, got shape {owners.shape}, type {owners.dtype}"
-        )
-    wrong = np.flatnonzero((owners < 0) | (owners >= n_audios))
-    if len(wrong):
-        raise ValueError(
-            f"owners[{wrong[0]}] = {owners[wrong[0]]}, expected an audio from 0 to {n_audios - 1}"
-        )
-    return owners
 
 
 def _check(scores, relevant, tie_break, need_relevant=True):

@@ -1,4 +1,4 @@
-"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny and CNN14.
+"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny, CNN14 and YAMNet.
 
 Names, shapes and settings: arXiv 2306.00830 and 1912.10211, and their public code.
 """
@@ -16,9 +16,15 @@ from aacstudy.models.cnn14 import CHANNELS
 from aacstudy.models.encoder import build_encoder
 from aacstudy.models.published.files import read_tensors, without_prefix
 from aacstudy.models.tagger import Tagger
+from aacstudy.models.yamnet import import_yamnet
 from aacstudy.options import EncoderOptions, FrontendOptions
 
 CLASSES = 527  # AudioSet's
+LABELS = {  # the class names that are looked for beside a file of weights, by kind of encoder
+    "convnext": "class_labels_indices.csv",
+    "cnn14": "class_labels_indices.csv",
+    "yamnet": "yamnet_class_map.csv",
+}
 CONVNEXT_FRONTEND = FrontendOptions()
 CNN14_FRONTENDS = {  # by their FFT size, which the file shows
     1024: FrontendOptions(n_mels=64),
@@ -115,19 +121,24 @@ def _adopt(
 
 
 def class_names(count: int, labels: str | Path | None = None) -> tuple[str, ...]:
-    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000``
-    and so on.
+    """Names of an encoder's classes: of a file of ``LABELS``, or ``class_000`` and so on.
 
     Raises ValueError naming the file where it does not list as many classes, in order.
     """
     if labels is None:
         return tuple(f"class_{i:03d}" for i in range(count))
-    with open(labels, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(labels, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{labels}: not a CSV file in UTF-8 ({error})") from error
     if not rows or not {"index", "display_name"} <= rows[0].keys():
         raise ValueError(f"{labels}: must have the columns index, mid and display_name")
     if [row["index"] for row in rows] != [str(i) for i in range(count)]:
         raise ValueError(f"{labels}: column index must count from 0 to {count - 1}; it has {len(rows)} rows")
+    unnamed = [row["index"] for row in rows if not row["display_name"]]
+    if unnamed:
+        raise ValueError(f"{labels}: column display_name is empty at index {unnamed[0]}")
     return tuple(row["display_name"] for row in rows)
 
 
@@ -142,8 +153,12 @@ def published_encoder(path: str | Path, frontend: FrontendOptions, options: Enco
 
     Raises FileNotFoundError, or ValueError where the file is of another kind, size or front-end.
     """
-    encoder = import_cnn14(path) if options.kind == "cnn14" else convnext_of(path, _encoder_alone(path))
-    sizes = ("dims",) if options.kind == "cnn14" else ("depths", "dims", "kernel")
+    if options.kind == "yamnet":
+        encoder, sizes = import_yamnet(path), ()
+    elif options.kind == "cnn14":
+        encoder, sizes = import_cnn14(path), ("dims",)
+    else:
+        encoder, sizes = convnext_of(path, _encoder_alone(path)), ("depths", "dims", "kernel")
     for name in sizes:
         asked, has = getattr(options, name), getattr(encoder.options, name)
         if asked != has:

@@ -7,10 +7,10 @@ from tqdm import tqdm
 
 from aacstudy.models.decoding import beam_search, forbidden_repeats
 from aacstudy.models.device import use
+from aacstudy.models.frames import pad_frames
 from aacstudy.options import DecodingOptions
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.stages import inputs
-from aacstudy.training.captioning import pad_frames
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:

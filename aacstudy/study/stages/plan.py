@@ -12,24 +12,29 @@ from importlib import import_module
 from aacstudy import paths
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import BASE, Study
+from aacstudy.study.weights import find_weights
 
 # Kind of corpus -> the module that reads or makes it.
 READERS = {
     "soundscapes": "aacstudy.corpus.soundscapes.scenes",
+    "recordings": "aacstudy.corpus.recordings",
     "folder": "aacstudy.corpus.folder",
     "clotho": "aacstudy.corpus.clotho",
     "audiocaps": "aacstudy.corpus.audiocaps",
 }
 
-Maker = Callable[[Study, str, int], Artifact]
+COMPOSED = ("soundscapes", "recordings")  # corpora whose scenes are made here
+PAIRS = "pairs"  # the split of clips of the same two sounds in both orders and at once
+
+Maker = Callable[..., Artifact]  # of a study, a variant, a seed, and a split where the stage has a choice
 
 
 def _shared(make: Maker) -> Maker:
     """Give the study's own artifact where a variant changes nothing of it, so that it is not made under two names."""
 
     @wraps(make)
-    def shared(study: Study, variant: str, seed: int) -> Artifact:
-        made, own = make(study, variant, seed), make(study, BASE, seed)
+    def shared(study: Study, variant: str, seed: int, *split: str) -> Artifact:
+        made, own = make(study, variant, seed, *split), make(study, BASE, seed, *split)
         return own if made.key == own.key else made
 
     return shared
@@ -44,14 +49,16 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
     if options.name == "soundscapes":
-        unused = ("root", "decode")
-        parameters = {name: value for name, value in asdict(options).items() if name not in unused}
+        parameters = composed
         return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
     # as scoring.matrix: a page means the same from every working folder, a notebook's too
     place = str((paths.root() / options.root).resolve()) if options.root else ""
     content = import_module(module).fingerprint(place)
     parameters = {"name": options.name, "root": place, "content": content, "decode": options.decode}
+    if options.name == "recordings":
+        parameters = composed | {"root": place, "content": content}
     return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
 
 
@@ -95,9 +102,13 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
 
 def _weights(name: str) -> dict[str, str]:
     """The file of published weights; its size and time tell, at no cost, that it may have changed."""
-    path = import_module("aacstudy.study.weights").find_weights(name).resolve()
+    path = find_weights(name).resolve()
     about = path.stat()
     return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
+
+
+def _label(variant: str, seed: int, *more: str) -> str:
+    return "-".join(filter(None, (variant, str(seed), *more)))
 
 
 def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Artifact]:
@@ -114,14 +125,23 @@ def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Ar
     return data, Artifact("frames", label, {}, (data, listener), _code("frames")), speaker
 
 
+def permuted_frames(study: Study, variant: str, seed: int) -> Artifact:
+    """Frames of the scored clips, and of the pairs, with their sound in drawn orders: the control of order."""
+    scored = _scoring(study, variant)
+    splits = [scored.scoring.split, *([PAIRS] if has_pairs(scored) else [])]
+    parameters = {"splits": splits, "permutations": scored.before_after.permutations}
+    clips = heard(study, variant, seed)[1]
+    return Artifact("frames", f"{clips.label}-permuted", parameters, clips.inputs, _code("frames_permuted"))
+
+
 def _scoring(study: Study, variant: str) -> Study:
     """The study whose options say how a variant is scored: of ``a@b``, b."""
     trained, _, scored = variant.partition("@")
     return study.varied(scored or trained)
 
 
-def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
-    """The rows of the loss matrix in ``scoring.bands`` parts: independent jobs, and all that a kill can lose is one."""
+def bands(study: Study, variant: str, seed: int, split: str = "") -> tuple[Artifact, ...]:
+    """The loss matrix of a split in ``scoring.bands`` runs of rows: independent jobs, one of which a kill can lose."""
     options, inputs = _scoring(study, variant).scoring, heard(study, variant, seed)
     of = options.bands
     # Memory sets the blocks, and blocks the last bits: the same key promises the same bytes.
@@ -129,8 +149,8 @@ def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
     return tuple(
         Artifact(
             "bands",
-            f"{variant}-{seed}-{band + 1}of{of}",
-            {"split": options.split, "band": band, "of": of} | numerics,
+            _label(variant, seed, split, f"{band + 1}of{of}"),
+            {"split": split or options.split, "band": band, "of": of} | numerics,
             inputs,
             _code("bands"),
         )
@@ -139,8 +159,8 @@ def bands(study: Study, variant: str, seed: int) -> tuple[Artifact, ...]:
 
 
 @_shared
-def losses(study: Study, variant: str, seed: int) -> Artifact:
-    """The audio × caption loss matrix of the scored split: joined from its bands, or another system's."""
+def losses(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
+    """The audio × caption loss matrix of a split, the scored one if none is named, or another system's."""
     scored = _scoring(study, variant)
     if scored.scoring.matrix:
         # a page's paths are the project's: notebooks run in a folder of their own
@@ -148,20 +168,21 @@ def losses(study: Study, variant: str, seed: int) -> Artifact:
         parameters = {
             "split": scored.scoring.split,
             "matrix": str(file),
-            "content": import_module("aacstudy.scoring.given").fingerprint(file),
+            "content": import_module("aacstudy.scoring.matrix").fingerprint(file),
         }
         return Artifact("losses", f"given-{seed}", parameters, (corpus(scored),), _code("losses_given"))
-    inputs = (corpus(scored), *bands(study, variant, seed))
-    return Artifact("losses", f"{variant}-{seed}", {"split": scored.scoring.split}, inputs, _code("losses"))
+    inputs = (corpus(scored), *bands(study, variant, seed, split))
+    parameters = {"split": split or scored.scoring.split}
+    return Artifact("losses", _label(variant, seed, split), parameters, inputs, _code("losses"))
 
 
 @_shared
-def captions(study: Study, variant: str, seed: int) -> Artifact:
-    """Generated captions of the scored split, all hypotheses of the beam."""
+def captions(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
+    """Generated captions of a split, the scored one if none is named: all hypotheses of the beam."""
     scored = _scoring(study, variant)
-    parameters = asdict(scored.decoding) | {"split": scored.scoring.split}
+    parameters = asdict(scored.decoding) | {"split": split or scored.scoring.split}
     return Artifact(
-        "captions", f"{variant}-{seed}", parameters, heard(study, variant, seed), _code("captions")
+        "captions", _label(variant, seed, split), parameters, heard(study, variant, seed), _code("captions")
     )
 
 
@@ -174,9 +195,9 @@ def before_after(study: Study, variant: str, seed: int) -> Artifact:
         "split": scored.scoring.split,
         "other_clips": options.other_clips,
         "permutations": options.permutations,
-        "pairs": scored.corpus.pairs if scored.corpus.name == "soundscapes" else 0,
+        "pairs": scored.corpus.pairs if has_pairs(scored) else 0,
     }
-    inputs = heard(study, variant, seed)
+    inputs = (*heard(study, variant, seed), permuted_frames(study, variant, seed))
     return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _code("before_after"))
 
 
@@ -196,35 +217,62 @@ def bank(study: Study, variant: str, seed: int) -> Artifact:
     return Artifact("bank", f"{variant}-{seed}", parameters, inputs, _code("bank"))
 
 
+@_shared
+def peer(study: Study, variant: str, seed: int) -> Artifact:
+    """A dual encoder of the same frames, captions and seed as the captioner, and its similarities on the scored split."""
+    varied = study.varied(variant)
+    parameters = asdict(varied.peer) | {"seed": seed, "split": varied.scoring.split}
+    return Artifact(
+        "peer", _label(variant, seed), parameters, (corpus(varied), frames(varied)), _code("peer")
+    )
+
+
+def has_peer(study: Study) -> bool:
+    """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from the same."""
+    return not (study.captioner_from or study.training.weights or study.scoring.matrix)
+
+
 PER_CAPTIONER = {
     "captioner": captioner,
     "losses": losses,
     "bank": bank,
     "captions": captions,
     "before_after": before_after,
+    "peer": peer,
 }
 
 
 def needed(study: Study, reads: Sequence[str]) -> list[Artifact]:
     """The artifacts that a notebook reads, those of all seeds and variants included, each once.
 
-    ``reads`` is what its metadata declares (see docs/extending.md): stages, each ``stage`` or ``stage:variants`` with
-    a name of ``chosen``. Raises ValueError for another word.
+    ``reads`` is what its metadata declares (see docs/extending.md): ``stage``, ``stage/split``, and behind
+    either ``:variants`` or another word of ``chosen``. What a corpus without pairs cannot have of them is left
+    out. Raises ValueError for another word.
     """
     found = [corpus(study)] if reads else []
     for one in reads:
-        stage, _, which = one.partition(":")
+        place, _, which = one.partition(":")
+        stage, *split = place.split("/")
+        if split == [PAIRS] and not has_pairs(study):
+            continue
         if stage in PER_CAPTIONER:
             if stage == "bank" and study.scoring.matrix:
                 continue  # another system's matrix: nothing here can score more for it
+            if stage == "peer" and not has_peer(study):
+                continue
             make = PER_CAPTIONER[stage]
-            found += [make(study, v, seed) for v in chosen(study, which) for seed in study.seeds]
+            found += [make(study, v, seed, *split) for v in chosen(study, which) for seed in study.seeds]
         elif stage == "encoder":
             found += [encoder(study.varied(variant)) for variant in chosen(study, which)]
         elif stage != "corpus":
             known = ", ".join(("corpus", "encoder", *PER_CAPTIONER))
             raise ValueError(f"no stage {stage!r} for a notebook to read; there are {known}")
     return list({(one.stage, one.key): one for one in found}.values())
+
+
+def has_pairs(study: Study) -> bool:
+    """Whether the corpus holds clips of the same two sounds in both orders."""
+    return study.corpus.name in COMPOSED and study.corpus.pairs > 0
 
 
 def chosen(study: Study, which: str = "") -> tuple[str, ...]:
