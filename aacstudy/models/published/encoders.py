@@ -49,8 +49,8 @@ _CONVNEXT = [
 ]
 
 
-def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published CNN14 of a file, at 32 kHz or 16 kHz; 84 tensors, else as ``convnext_of``."""
+def import_cnn14(path: str | Path) -> Tagger:
+    """The published CNN14 of a file, 32 or 16 kHz, in eval mode; 84 tensors, errors as below."""
     path = Path(path)
     tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
     spectrum = tensors.get(STFT.format("real"))
@@ -60,15 +60,15 @@ def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
             f"{path}: {spectrum.shape[-1]} samples an FFT are not those of CNN14: {list(CNN14_FRONTENDS)}"
         )
     options = EncoderOptions(kind="cnn14", dims=CHANNELS, weights=path.name)
-    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name, mel_filters)
+    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name)
 
 
-def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bool = True) -> Tagger:
-    """The published audio ConvNeXt-Tiny in eval mode on the CPU; ``path`` is for messages.
+def convnext_of(path: str | Path, tensors: Mapping[str, Tensor]) -> Tagger:
+    """The published audio ConvNeXt-Tiny of a file's tensors, in eval mode on the CPU; ``path`` is
+    for messages.
 
     All 190 tensors must be there and no other; layer scale may be called ``gamma`` or
-    ``scale_layer``, and a wrapper's prefix may stand before the names. ``mel_filters`` takes the
-    file's mel filters, which differ from torchaudio's by rounding. Raises ValueError naming the
+    ``scale_layer``, and names may stand behind a wrapper's prefix. Raises ValueError naming the
     file and the tensors.
     """
     tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
@@ -83,7 +83,7 @@ def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bo
         return name
 
     options = EncoderOptions(weights=Path(path).name)
-    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published, mel_filters)
+    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published)
 
 
 def _adopt(
@@ -93,9 +93,8 @@ def _adopt(
     options: EncoderOptions,
     bias: str,
     published: Callable[[str], str],
-    mel_filters: bool,
 ) -> Tagger:
-    """A new encoder with the tensors of a file; ``published`` turns our name of a tensor into the file's."""
+    """A new encoder with a file's tensors; ``published`` gives the file's name of one of ours."""
     rest = dict(tensors)
     # torchlibrosa keeps its Fourier transform as weights: checked, not needed
     fourier = (frontend.n_fft // 2 + 1, 1, frontend.n_fft)
@@ -115,10 +114,9 @@ def _adopt(
     difference = (taken - filters).abs().max() / filters.max()
     if not difference <= MEL_TOLERANCE:
         raise ValueError(
-            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of {frontend}"
+            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of "
+            f"{frontend}"
         )
-    if not mel_filters:
-        taken.copy_(filters)
     return encoder.eval()
 
 
