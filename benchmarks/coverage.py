@@ -23,7 +23,7 @@ CASES = {
 METHODS = ("crossed bootstrap", "two-way", "two-way, pooled")
 
 
-def run(sets: int = 500, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
+def run(sets: int = 1500, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """Coverage and mean width of every method in every case: ``[case][method]`` -> ``coverage``, ``width``."""
     found = {}
     for case, (audio, trainings, noise, paired) in CASES.items():
@@ -51,7 +51,7 @@ def run(sets: int = 500, resamples: int = 1000, seed: int = 0) -> dict[str, dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=500)
+    parser.add_argument("--sets", type=int, default=1500)
     print(f"{'coverage of 95 % intervals, in %':34}" + "".join(f"{name:>20}" for name in METHODS))
     for case, row in run(parser.parse_args().sets).items():
         print(f"{case:34}" + "".join(f"{100 * row[name]['coverage']:20.1f}" for name in METHODS), flush=True)

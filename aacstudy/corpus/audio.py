@@ -93,14 +93,12 @@ def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) ->
     piece = round(seconds * sample_rate)
     if piece < 1:
         raise ValueError(f"a piece of {seconds} s is no sample at {sample_rate} Hz")
-    count = len(samples) // piece
-    pieces = samples[: count * piece].reshape(count, piece)
-    length = min(round(0.002 * sample_rate), piece // 4)
-    fade = np.ones(piece, dtype=samples.dtype)
-    fade[:length] = (np.arange(length) + 1) / (length + 1)
-    drawn = np.random.default_rng(seed).permutation(count)
-    mixed = (pieces * fade * fade[::-1])[drawn].ravel()
-    return np.concatenate([mixed, samples[count * piece :]])
+    place = np.arange(len(samples)) % piece
+    ends = min(round(0.002 * sample_rate), piece // 4) + 1
+    faded = samples * np.minimum(np.minimum(place + 1, piece - place) / ends, 1).astype(samples.dtype)
+    whole = len(samples) // piece * piece
+    drawn = np.random.default_rng(seed).permutation(whole // piece)
+    return np.concatenate([faded[:whole].reshape(-1, piece)[drawn].ravel(), faded[whole:]])
 
 
 def examine(paths: Iterable[Path], decode: bool, workers: int = 1) -> Iterator[float | AudioError]:
