@@ -1,7 +1,7 @@
-"""How often 95 % intervals hold the truth, in simulated tables of seeds × audios: python -m benchmarks.coverage
+"""How often 95 % intervals hold the truth, in simulated tables: python -m benchmarks.coverage
 
-A value is normal: an effect of its audio, one of its seed, and noise. Eight variants share audios; each has seeds of its
-own. A row's F is what MS_seed is expected to be, in units of the noise.
+A value is normal: an effect of its audio, one of its seed, and noise. Eight variants share audios;
+each has seeds of its own. A row's F is what MS_seed is expected to be, in units of the noise.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from aacstudy.analysis.statistics import bootstrap_over_seeds
 from aacstudy.analysis.twoway import interval, pooled, pooled_difference
 
 SEEDS, AUDIOS, VARIANTS = 3, 200, 8
-# name: variance between audios (of a value, or of what a variant does to each audio), between seeds, noise, difference?
+# variance between audios (or of what a variant does to each), between seeds, noise; a difference?
 CASES = {
     "value, no seed part": (1.0, 0.0, 0.5, False),
     "value, seed se = audio se": (1.0, SEEDS / AUDIOS, 0.5, False),
@@ -24,7 +24,7 @@ METHODS = ("crossed bootstrap", "two-way", "two-way, pooled")
 
 
 def run(sets: int = 1500, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
-    """Coverage and mean width of every method in every case: ``[case][method]`` -> ``coverage``, ``width``."""
+    """``coverage`` and mean ``width`` of every method in every case: ``[case][method]``."""
     found = {}
     for case, (audio, trainings, noise, paired) in CASES.items():
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Order in what is written and found, and its verdict: by hand, and on listeners that deserve each outcome."""
+"""Order in what is written and found, and its verdict: by hand, and on listeners of each kind."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def between(low, high):
     return Interval((low + high) / 2, low, high, 100, "audios, 3 seeds")
 
 
-# --- the rule ----------------------------------------------------------------------------------------------
+# --- the rule ---
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_not_detected_says_how_much_may_be_there():
         verdict({})
 
 
-# --- listeners ---------------------------------------------------------------------------------------------
+# --- listeners ---
 
 RATE, PIECE = 1000, 0.1  # Hz, and seconds of a frame
 
@@ -62,11 +62,13 @@ def clips(n: int, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarra
     low, high = np.sin(2 * np.pi * 40 * time), np.sin(2 * np.pi * 200 * time)
     low_first = rng.random(n) < 0.5
     noise = 0.3 * rng.normal(size=(n, 2 * RATE))
-    return [np.concatenate([low, high] if one else [high, low]) + more for one, more in zip(low_first, noise)], low_first
+    return [
+        np.concatenate([low, high] if one else [high, low]) + more for one, more in zip(low_first, noise)
+    ], low_first
 
 
 def encode(samples: np.ndarray, remembers: bool) -> np.ndarray:
-    """Frames [time, 2]: how loud low and high are; or, with a memory, each times what was heard of the other before."""
+    """Frames [time, 2]: how loud low and high are; with a memory, times the other one so far."""
     pieces = samples.reshape(-1, round(PIECE * RATE))
     spectrum = np.abs(np.fft.rfft(pieces)) / 50
     bands = spectrum[:, [4, 20]]
@@ -77,20 +79,20 @@ def encode(samples: np.ndarray, remembers: bool) -> np.ndarray:
 
 
 def losses(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A set decoder's losses of "low before high" and of the reverse: means over frames, in whatever order they are."""
+    """A set decoder's losses of "low before high" and of the reverse: means over frames."""
     high_late, low_late = np.sort(frames[:, 1]).mean(), np.sort(frames[:, 0]).mean()
     return np.array([-high_late, -low_late]) + 0.01 * rng.normal(size=2)
 
 
 def effects(remembers: bool, control, n: int = 60, seeds: int = 3) -> dict[str, Interval]:
-    """A listener's accuracy minus that on other clips' audio, and minus that of a control of its own clip."""
+    """A listener's accuracy minus that on other clips, and minus that of a control of its own."""
     heard, low_first = clips(n, np.random.default_rng(0))
     right = np.zeros((3, seeds, n))
     for seed in range(seeds):
         for clip, samples in enumerate(heard):
             audio = samples, heard[clip - 1 - seed], control(samples, 1000 * seed + clip)
             for row, one in enumerate(audio):
-                # each kind draws the same noise, so that a control that changes nothing differs by nothing
+                # the same noise for all, so that a control that changes nothing differs by nothing
                 cost = losses(encode(one, remembers), np.random.default_rng([seed, clip]))
                 right[row, seed, clip] = (cost[0] < cost[1]) == low_first[clip]
     own, blind, controlled = right
@@ -121,7 +123,7 @@ def test_a_control_that_changes_nothing_decides_nothing():
     assert verdict(found).answer == UNDECIDED
 
 
-# --- in what it writes -------------------------------------------------------------------------------------
+# --- in what it writes ---
 
 EVENTS = pd.DataFrame(
     [
@@ -149,7 +151,12 @@ def test_stated_orders_by_hand():
     assert found["possible"].tolist() == [True, True, False, False]
     assert found["stated"].tolist() == [True, False, False, False]
     assert found["right"].tolist() == [True, False, False, False]
-    others = ["rain falls after a dog barks", "after rain falls a dog barks", "a cat meows then a dog barks", "rain falls"]
+    others = [
+        "rain falls after a dog barks",
+        "after rain falls a dog barks",
+        "a cat meows then a dog barks",
+        "rain falls",
+    ]
     found = stated_orders(others, ["a", "b", "a", "a"], EVENTS)
     assert found["stated"].tolist() == [True, True, False, False]
     assert found["right"].tolist() == [True, True, False, False]
@@ -183,7 +190,7 @@ def test_writers():
     assert found.low < 0.5 < found.high
 
 
-# --- in what it finds --------------------------------------------------------------------------------------
+# --- in what it finds ---
 
 
 def test_reversals_by_hand():
@@ -215,7 +222,8 @@ def test_a_deaf_system_finds_the_pair_and_guesses_its_order():
     pair = np.arange(len(names)) // 3
     other = np.arange(len(names)) != owners[:, None]
     matrices = [
-        (9.0 * (pair[:, None] != pair[owners]) + rng.normal(size=(len(names), len(owners)))) for _ in range(seeds)
+        (9.0 * (pair[:, None] != pair[owners]) + rng.normal(size=(len(names), len(owners))))
+        for _ in range(seeds)
     ]
     found = reversals(matrices, owners, names)
     assert found.right_pair.value > 0.95 and found.right_order.low < 1 / 3 < found.right_order.high

@@ -87,8 +87,10 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) -> np.ndarray:
     """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays there.
 
-    The control of order that acts before an encoder, whose frames may tell of what came before them. Every piece fades in
-    and out within 2 ms (or a quarter of it), or its ends would click. ValueError for a piece shorter than a sample.
+    The control of order that acts before an encoder, whose frames may tell of what came before
+    them. Pieces fade in and out within 2 ms (or a quarter of one), or their ends would click. Each
+    clip needs a seed of its own: one order for all would favour one order of their sounds.
+    ValueError for a piece shorter than a sample.
     """
     piece = round(seconds * sample_rate)
     if piece < 1:
