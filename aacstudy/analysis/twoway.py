@@ -64,7 +64,7 @@ def pooled(variants) -> SeedPart:
 
 
 def pooled_difference(variants) -> SeedPart:
-    """The seed part of a difference of two of the variants [variants, seeds, audios], base included.
+    """The seed part of a difference of two variants [variants, seeds, audios], base included.
 
     From how variants and seeds interact: what a seed does to all variants alike is in no difference
     of theirs.

@@ -1,4 +1,4 @@
-"""The dual encoder learns which caption is of which clip, on the captioner's frames and splits.
+"""The dual encoder learns which caption is of which clip, on the captioner's frames and splits."""
 
 import math
 from collections.abc import Mapping, Sequence
