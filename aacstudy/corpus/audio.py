@@ -93,20 +93,20 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) -> np.ndarray:
     """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays there.
 
-    The control of order that acts before an encoder, whose frames may tell of what came before them. Every piece fades in
-    and out within 2 ms (or a quarter of it), or its ends would click. ValueError for a piece shorter than a sample.
+    The control of order that acts before an encoder, whose frames may tell of what came before
+    them. Pieces fade in and out within 2 ms (or a quarter of one), or their ends would click. Each
+    clip needs a seed of its own: one order for all would favour one order of their sounds.
+    ValueError for a piece shorter than a sample.
     """
     piece = round(seconds * sample_rate)
     if piece < 1:
         raise ValueError(f"a piece of {seconds} s is no sample at {sample_rate} Hz")
-    count = len(samples) // piece
-    pieces = samples[: count * piece].reshape(count, piece)
-    length = min(round(0.002 * sample_rate), piece // 4)
-    fade = np.ones(piece, dtype=samples.dtype)
-    fade[:length] = (np.arange(length) + 1) / (length + 1)
-    drawn = np.random.default_rng(seed).permutation(count)
-    mixed = (pieces * fade * fade[::-1])[drawn].ravel()
-    return np.concatenate([mixed, samples[count * piece :]])
+    place = np.arange(len(samples)) % piece
+    ends = min(round(0.002 * sample_rate), piece // 4) + 1
+    faded = samples * np.minimum(np.minimum(place + 1, piece - place) / ends, 1).astype(samples.dtype)
+    whole = len(samples) // piece * piece
+    drawn = np.random.default_rng(seed).permutation(whole // piece)
+    return np.concatenate([faded[:whole].reshape(-1, piece)[drawn].ravel(), faded[whole:]])
 
 
 def examine(paths: Iterable[Path], decode: bool, workers: int = 1) -> Iterator[float | AudioError]:
