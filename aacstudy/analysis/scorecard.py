@@ -61,8 +61,7 @@ class Row:
 
 
 def rows(results: Results, corpus: str, notebooks: tuple[str, ...]) -> list[Row]:
-    """Every claim judged by a study's results on a corpus (``corpus.name``); evidence only where
-    that notebook is run."""
+    """Every claim judged by results on a corpus; evidence only where that notebook is run."""
     found = []
     for claim in CLAIMS:
         judged = claim.judge(results, corpus)
@@ -155,8 +154,7 @@ def _needs_scaling(results: Results, corpus: str) -> Judged | None:
 
 
 def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
-    """The encoder that tags better must be the one whose captioner captions and retrieves
-    better."""
+    """The encoder that tags better must be the one that captions and retrieves better."""
     own, other = interval(results, "tagging.map"), interval(results, "ablation.cnn14.tagging.map")
     changes = [
         interval(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
@@ -238,8 +236,7 @@ def _frozen(results: Results, corpus: str) -> Judged | None:
 
 
 def _elsewhere(results: Results, corpus: str) -> Judged | None:
-    """The bias pattern on a corpus that the captioner was not trained on: captions decide, and
-    scaling helps."""
+    """The bias pattern on another corpus than the captioner's: captions decide, scaling helps."""
     caption, gain = (
         interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain")
     )

@@ -37,8 +37,7 @@ class Trie:
 
 
 def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int) -> None:
-    """Raise ValueError for a caption that has no target, an unknown id, padding, or more inputs
-    than positions."""
+    """Raise ValueError for a caption without target, with an unknown id, padding, or too long."""
     for column, ids in enumerate(captions):
         if len(ids) < 2:
             raise ValueError(

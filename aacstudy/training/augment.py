@@ -40,14 +40,12 @@ def mix(values: Tensor, partner: Tensor, weight: float) -> Tensor:
 
 
 def mix_padding(padding: Tensor | None, partner: Tensor) -> Tensor | None:
-    """Padding of mixed clips, bool [batch, time] or None: a frame is padding where both clips have
-    ended."""
+    """Padding of mixed clips, bool [batch, time] or None: where both clips have ended."""
     return None if padding is None else padding & padding[partner.to(padding.device)]
 
 
 def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: torch.Generator) -> Tensor:
-    """Where stripes lie, bool [batch, size]: whole ones inside the first ``lengths`` [batch] of an
-    axis."""
+    """Where stripes lie, bool [batch, size]: inside the first ``lengths`` [batch] of an axis."""
     shape = (len(lengths), stripes)
     longest = (lengths.double() * share).long()[:, None]  # [batch, 1]
     width = (torch.rand(shape, generator=generator) * (longest + 1)).long()

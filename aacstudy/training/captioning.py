@@ -201,8 +201,7 @@ def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) 
 def learning_rates(
     optimiser: torch.optim.Optimizer, options: TrainingOptions, batches: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The options' schedule, for epochs of so many batches: one_cycle steps per batch, cosine per
-    epoch."""
+    """The options' schedule for epochs of so many batches; one_cycle steps per batch."""
     if options.schedule == "one_cycle":
         steps = options.epochs * batches
         # torch divides by zero where warming up takes exactly one step
@@ -217,8 +216,7 @@ def learning_rates(
 
 
 def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, device: torch.device) -> None:
-    """Train a captioner on a corpus' training split; write captioner and history into
-    ``folder``."""
+    """Train a captioner on a corpus' training split; write it and its history into ``folder``."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     judge = None
     if options.select != "validation_loss":

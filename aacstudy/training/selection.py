@@ -33,8 +33,7 @@ class Judge:
         vocabulary: Vocabulary,
         references: Sequence[Sequence[str]],
     ) -> float:
-        """The score of what a captioner writes about clips [time, dim] against each clip's
-        references."""
+        """The score of what a captioner writes about clips [time, dim], by references."""
         return self.metric(write(captioner, clips, vocabulary), references)
 
 

@@ -66,15 +66,13 @@ def skewness(counts) -> float:
 
 
 def robin_hood(counts) -> float:
-    """Share of the total of `counts [items]` above the mean: 0 if all are equal, near 1 if one item
-    has all."""
+    """Share of `counts [items]` above the mean: 0 if all are equal, near 1 if one has all."""
     counts = np.asarray(counts, dtype=float)
     return float(np.abs(counts - counts.mean()).sum() / (2 * counts.sum()))
 
 
 def _top_shares(scores, k, axis):
-    """Yield blocks `[some queries, items]` of the probability that each item is in the query's top
-    k."""
+    """Yield blocks `[some queries, items]` of each item's probability to be in the top k."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or axis not in (0, 1):
         raise ValueError(

@@ -79,8 +79,7 @@ def scale(scores, bank=None) -> np.ndarray:
 
 
 def shift_min(scores, bank=None) -> np.ndarray:
-    """Subtract each caption's lowest score in the bank: the location of `min_max` without its
-    scale."""
+    """Subtract each caption's lowest score in the bank: `min_max` without its scale."""
     scores, bank = check(scores, bank)
     return scores - bank.min(axis=0)
 
@@ -123,8 +122,7 @@ NORMALISERS = {"raw": raw, "min_max": min_max, "z": z_score}
 
 
 def check(scores, bank=None, axis: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and bank (without one the scores again) as finite float64 matrices that agree
-    along `axis`."""
+    """Scores and bank (without one the scores) as finite float64 matrices that agree in `axis`."""
     scores = _finite("scores", scores)
     if bank is None:
         return scores, scores
