@@ -77,7 +77,7 @@ def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dic
     """What a captioner's losses on a corpus look like, and whether they need normalising.
 
     By name: ``matched`` and ``unmatched``: mean loss in nats per token of a caption on its own and
-    on others; ``caption``: share of variance between captions; the measures; ``gain``: min-max − raw.
+    on others; ``caption``: share of variance between captions; the measures; ``gain`` of min-max.
     """
     own, others = (np.stack(one) for one in zip(*map(_matched, matrices)))  # [seeds, audios]
     audios = np.arange(own.shape[1])

@@ -30,7 +30,8 @@ from aacstudy.scoring.trie import QUERIES, WIDTH, Trie
 
 SOURCE = Path(__file__).with_suffix(".c")
 FEATURES = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")  # as Linux names them
-FLAGS = ["-O3", *(f"-m{name.replace('_', '')}" for name in FEATURES), "-mprefer-vector-width=512", "-shared", "-fPIC"]  # fmt: skip
+FLAGS = ["-O3", "-mprefer-vector-width=512", "-shared", "-fPIC"]
+FLAGS += [f"-m{name.replace('_', '')}" for name in FEATURES]
 COLUMNS = 32  # of a panel of a packed matrix
 SUBLAYERS = ("qkv", "own", "query", "cross", "up", "down")
 

@@ -98,7 +98,7 @@ class Layer:
         self.norm1, self.norm2, self.norm3 = norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)
 
     def attend_self(self, x: Tensor, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """States [nodes, d] after sublayer 1; keys [n * seen], bias [n (, heads), QUERIES, seen]."""
+        """States [nodes, d] after sublayer 1; keys [n * seen], bias [n(, heads), QUERIES, seen]"""
         d = x.shape[1]
         qkv, start, out = self.qkv(x), 0, []  # [nodes, 3 d]
         for keys, bias in groups:

@@ -74,8 +74,8 @@ def _fense(device: torch.device) -> Score:
     found = import_module("aacstudy.analysis.captions.assets").find()
     if lacking := found.missing("fense"):
         raise FileNotFoundError(
-            f"training.select is fense, which {lacking} (on a machine with internet access), or select by cider_d or "
-            "validation_loss"
+            f"training.select is fense, which {lacking} (on a machine with internet access), or select by "
+            "cider_d or validation_loss"
         )
     environment = {
         "HF_HUB_OFFLINE": "1",
