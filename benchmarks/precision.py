@@ -70,7 +70,7 @@ def _captioner(study: Study, seed: int):
     network, vocabulary, _ = load_captioner(captioner / "captioner.safetensors")
     part, by_clip = (
         Corpus.load(corpus).split(study.scoring.split),
-        frame_files.load(frames / "frames.safetensors"),
+        frame_files.load(frames),
     )
     return network, vocabulary, part, [by_clip[clip] for clip in part.clips["clip"]]
 

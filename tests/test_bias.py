@@ -229,9 +229,10 @@ def test_pairs_of_both_layouts(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("caption,cost\na,1\n", "no column 'loss'"),
+        ("caption,cost\na,1\n", "header: wants caption,loss or mrefs,losses and is caption,cost"),
         ("caption,loss\na,1\nb,dear\n", "line 3, loss: 'dear' is no finite number"),
         ("caption,loss\na,inf\n", "line 2, loss: 'inf' is no finite number"),
+        ("caption,loss\na dog, a cat,1\nb,2\n", "line 2: 3 fields, the header has 2"),
         ("mrefs,losses\n\"['a', 'b']\",[1]\n", "line 2: 2 captions in mrefs, 1 losses"),
         ("mrefs,losses\n__import__('os'),[1]\n", 'line 2, mrefs: "__import__'),
     ],
@@ -248,8 +249,8 @@ def test_training_captions(tmp_path):
     assert pairs.read_captions(tmp_path / "one.csv") == ["a dog", "1984"]
     (tmp_path / "several.csv").write_text("file_name,caption_1,caption_2\nx,a,b\ny,c,\n")
     assert pairs.read_captions(tmp_path / "several.csv") == ["a", "c", "b"]
-    (tmp_path / "none.csv").write_text("text\na\n")
-    with pytest.raises(ValueError, match=r"none\.csv: no captions"):
+    (tmp_path / "none.csv").write_text("words\na\n")
+    with pytest.raises(ValueError, match=r"none\.csv, header: wants caption or"):
         pairs.read_captions(tmp_path / "none.csv")
 
 

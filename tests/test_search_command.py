@@ -65,7 +65,7 @@ def reference(study: Study, text: str, seed: int = 1) -> np.ndarray:
     """Losses [clips] of a text, pair by pair."""
     captioner, words, _ = load_captioner(plan.captioner(study, "base", seed).path / "captioner.safetensors")
     part = Corpus.load(plan.corpus(study).make()).split("test")
-    by_clip = frames.load(plan.frames(study).make() / "frames.safetensors")
+    by_clip = frames.load(plan.frames(study).make())
     return nll_reference(captioner, [by_clip[clip] for clip in part.clips["clip"]], [words.encode(text)])[
         :, 0
     ].numpy()

@@ -4,8 +4,9 @@ CSV files."""
 import ast
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+
+from aacstudy.corpus import tables
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
@@ -16,37 +17,30 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     own), or a row per audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions)
     and ``losses``. Raises ValueError naming file, line and column.
     """
-    table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    if {"mrefs", "losses"} <= set(table.columns):
+    table = tables.read(
+        path,
+        "caption,loss or mrefs,losses",
+        lambda names: {"caption", "loss"} <= set(names) or {"mrefs", "losses"} <= set(names),
+    )
+    if "mrefs" in table:
         rows = []
-        for line, row in enumerate(table.to_dict("records"), start=2):
+        for line, row in table.iterrows():
             texts, losses = (_list(row[name], f"{path}, line {line}, {name}") for name in ("mrefs", "losses"))
             if len(texts) != len(losses):
                 raise ValueError(f"{path}, line {line}: {len(texts)} captions in mrefs, {len(losses)} losses")
             rows += [(row.get("fname", str(line)), text, loss) for text, loss in zip(texts, losses)]
         return pd.DataFrame(rows, columns=["audio", "caption", "loss"]).astype({"loss": float})
-    for name in ("caption", "loss"):
-        if name not in table:
-            raise ValueError(
-                f"{path}: no column {name!r} (nor mrefs and losses); it has {', '.join(table.columns)}"
-            )
-    losses = pd.to_numeric(table["loss"], errors="coerce")
-    if not np.isfinite(losses).all():
-        row = int(np.flatnonzero(~np.isfinite(losses))[0])
-        raise ValueError(f"{path}, line {row + 2}, loss: {table['loss'][row]!r} is no finite number")
-    audio = table["audio"] if "audio" in table else pd.Series(range(len(table)), dtype=str)
-    return pd.DataFrame({"audio": audio, "caption": table["caption"], "loss": losses})
+    losses = tables.read_column(path, table, "loss")
+    audio = table["audio"].tolist() if "audio" in table else [str(row) for row in range(len(table))]
+    return pd.DataFrame({"audio": audio, "caption": table["caption"].tolist(), "loss": losses})
 
 
 def read_captions(path: str | Path) -> list[str]:
-    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where
-    there is neither."""
-    table = pd.read_csv(path, keep_default_na=False, dtype=str)
-    names = [name for name in table if name == "caption" or str(name).startswith("caption_")]
-    texts = [text for name in names for text in table[name] if text.strip()]
-    if not texts:
-        raise ValueError(f"{path}: no captions; wants a column caption, or columns caption_1 ...")
-    return texts
+    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where there is neither."""
+    wants = "caption or caption_1,...,caption_n"
+    table = tables.read(path, wants, lambda names: bool(tables.caption_columns(names)[1]))
+    names = tables.caption_columns(list(table))[1]
+    return [text for name in names for text in table[name] if text.strip()]
 
 
 def _list(text: str, where: str) -> list:

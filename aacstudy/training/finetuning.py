@@ -28,7 +28,7 @@ from aacstudy.training.loop import adamw
 
 def encode(encoder: Tagger, paths: Sequence[Path]) -> list[Tensor]:
     """Frames [time, dim] of audio files, with gradients where on; equal lengths go together."""
-    device = encoder.bn0.weight.device
+    device = next(encoder.parameters()).device
     waveforms = [torch.from_numpy(read(path, encoder.frontend.sample_rate)) for path in paths]
     frames: list[Tensor] = [torch.empty(0)] * len(paths)
     for length in sorted({len(one) for one in waveforms}):

@@ -1,7 +1,7 @@
 """What is wrong with a caption, as far as words show it: events, order, repetition, sameness.
 
-Events are known for soundscapes alone, whose grammar also tells how each one is named; a caption
-that names none of its paraphrases ("an animal makes a sound") names no event here.
+Events are known for scenes that were composed, whose grammar also tells how each one is named; a caption that names none of its
+paraphrases ("an animal makes a sound") names no event here.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import cache
 
 import pandas as pd
 
-from aacstudy.corpus.soundscapes.grammar import PHRASES
+from aacstudy.corpus.soundscapes.grammar import ALL_PHRASES
 from aacstudy.corpus.text import tokenise
 
 CATEGORIES = {
@@ -29,13 +29,13 @@ _COMMON = 3  # clips
 def _patterns() -> list[tuple[str, re.Pattern]]:
     return [
         (event, re.compile(rf"\b{subject} (?:{finite}|(?:is |are )?{gerund})\b"))
-        for event, phrases in PHRASES.items()
+        for event, phrases in ALL_PHRASES.items()
         for subject, finite, gerund in phrases
     ]
 
 
 def named_events(caption: str) -> list[str]:
-    """Sound events of the soundscapes that a caption names, in the order of its words."""
+    """Sound events of the grammar that a caption names, in the order of its words."""
     text = " ".join(tokenise(caption))
     places: dict[str, int] = {}
     for event, pattern in _patterns():
@@ -90,11 +90,11 @@ def _event_faults(caption: str, events: pd.DataFrame) -> dict[str, bool]:
         "wrong_order": False,
     }
     if order and set(order) == set(there):
-        faults["wrong_order"] = order != there or not _in_turn(events)
+        faults["wrong_order"] = order != there or not in_turn(events)
     return faults
 
 
-def _in_turn(events: pd.DataFrame) -> bool:
+def in_turn(events: pd.DataFrame) -> bool:
     """Whether two events follow each other: they share less than half of the shorter."""
     first, second = events[["onset", "offset"]].to_numpy()
     shared = min(first[1], second[1]) - max(first[0], second[0])
