@@ -45,7 +45,9 @@ def test_verdict(blind, permuted, answer, by):
 
 
 def test_what_is_not_detected_says_how_much_may_be_there():
-    assert str(verdict({"order": between(-0.03, 0.042)})) == "not detected: order is at most +4.2 points"
+    assert (
+        str(verdict({"over blind": between(-0.03, 0.042)})) == "not detected, at most +4.2 points over blind"
+    )
     assert str(verdict({"order": between(0.03, 0.042)})) == HEARS
     with pytest.raises(ValueError, match="at least one effect"):
         verdict({})

@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         if self.answer != NOT_DETECTED:
             return self.answer
-        return f"{NOT_DETECTED}: {self.by} is at most {100 * self.largest:+.1f} points"
+        return f"{NOT_DETECTED}, at most {100 * self.largest:+.1f} points {self.by}"
 
 
 def verdict(effects: Mapping[str, Interval], margin: float = TEN_POINTS) -> Verdict:
