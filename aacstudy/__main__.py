@@ -119,16 +119,23 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--csv", type=Path, metavar="CSV", help="where the table of features is written")
     check = command("check-data", _check_data, "list everything wrong with a corpus, at once")
     check.add_argument(
-        "kind", nargs="?", choices=("folder", "clotho", "audiocaps"), default="folder", help="default: folder"
+        "kind",
+        nargs="?",
+        choices=("folder", "clotho", "audiocaps", "recordings"),
+        default="folder",
+        help="default: folder",
     )
     check.add_argument(
         "root",
         type=Path,
         help="folder: audio files and captions.csv (file_name,caption_1..caption_n); "
-        "clotho: what holds CLOTHO_v2.1; audiocaps: what holds AUDIOCAPS",
+        "clotho: what holds CLOTHO_v2.1; audiocaps: what holds AUDIOCAPS; "
+        "recordings: ESC-50, or a folder of recordings for each class",
     )
     check.add_argument(
-        "--decode", action="store_true", help="read every sample, not headers alone (folder: always)"
+        "--decode",
+        action="store_true",
+        help="read every sample, not headers alone (folder, recordings: always)",
     )
     check.add_argument("--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)")
     bat = command("bat", _bat, "the test of perturbed captions for another system: write items, score losses")
@@ -276,9 +283,10 @@ def _retrieve(options) -> None:
 def _bias(options) -> None:
     from aacstudy.analysis import bias
     from aacstudy.options import StatisticsOptions
+    from aacstudy.study import pairs
 
-    training = bias.read_captions(options.training)
-    found = bias.of_pairs(bias.read_pairs(options.pairs), training, StatisticsOptions())
+    training = pairs.read_captions(options.training)
+    found = bias.of_pairs(pairs.read_pairs(options.pairs), training, StatisticsOptions())
     print(f"R² of all features: {found.r2}; {found.rows} captions")
     print(found.features.to_string(index=False, float_format="{:.3f}".format))
     print(found.coefficients.to_string(index=False, float_format="{:+.3f}".format))
@@ -294,14 +302,15 @@ def _write_csv(table, path: Path | None) -> None:
 
 
 def _check_data(options) -> int:
-    from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, folder
+    from aacstudy.corpus import NO_FILE, CorpusError, audiocaps, clotho, describe, folder, recordings
 
-    reader = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps}[options.kind]
-    decode = options.decode or options.kind == "folder"
+    readers = {"folder": folder, "clotho": clotho, "audiocaps": audiocaps, "recordings": recordings}
+    reader = readers[options.kind]
+    decode = options.decode or options.kind in ("folder", "recordings")
     corpus, defects = reader.check(options.root, decode, options.cores)
     if defects:
         raise CorpusError(defects)
-    print(corpus.summary())
+    print(describe.summary(corpus))
     unusable = corpus.missing[corpus.missing["reason"] != NO_FILE]
     for clip, reason in zip(unusable["clip"], unusable["reason"]):
         print(f"left out: {clip}: {reason}")

@@ -10,6 +10,8 @@ from miniatures import make_audiocaps
 
 from aacstudy.corpus import NO_FILE, Corpus, CorpusError, audiocaps
 from aacstudy.corpus.audiocaps import build, check, fingerprint, spellings
+from aacstudy.corpus.describe import summary
+from aacstudy.options import CorpusOptions
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
@@ -89,8 +91,9 @@ def test_what_is_missing_is_left_out_and_counted(root, tmp_path, capsys):
     assert not set(found.missing["clip"]) & (set(found.clips["clip"]) | set(found.captions["clip"]))
     out = tmp_path / "out"
     out.mkdir()
-    build(out, str(root))
-    printed = capsys.readouterr().err
+    build(out, CorpusOptions(root=str(root)))
+    assert "3 clips are left out, missing.csv says why" in capsys.readouterr().err
+    printed = summary(found)
     assert "train: 10 clips of 1.0 to 1.2 s, 10 captions, pool 10-" in printed
     assert "; left out: 1 without a file, 1 with an unusable one" in printed
     assert "; left out: 1 without a file, 0 with an unusable one" in printed
@@ -138,7 +141,7 @@ def test_a_split_without_a_clip_is_a_defect(root, tmp_path):
     )
     assert "-val___0000_0.flac, Y-val___0000.flac, -val___0000.flac, -val___0000_0_10.flac" in defect
     with pytest.raises(CorpusError):
-        build(tmp_path, str(root))
+        build(tmp_path, CorpusOptions(root=str(root)))
     assert not (tmp_path / "clips.csv").exists()
 
 

@@ -76,8 +76,8 @@ def test_controls_come_with_what_is_given(captions, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss_original": ""}, "row 1 below the header, loss_original: '' is no finite number"),
-        ({"loss_perturbed": "inf"}, "row 1 below the header, loss_perturbed"),
+        ({"loss_original": ""}, "line 2, loss_original: '' is no finite number"),
+        ({"loss_perturbed": "inf"}, "line 2, loss_perturbed"),
         ({"blind_original": 1.0}, "belong together"),
     ],
 )
@@ -91,9 +91,10 @@ def test_a_wrong_table_is_told_where(captions, tmp_path, change, message):
     ("content", "message"),
     [
         ("a,b\n1,2\n", "header: wants file_name"),
+        ("file_name,caption_1\na,A dog, and a cat,\n", "line 2: 4 fields, the header has 2"),
         ("clip,text\n", "no row below its header"),
-        ("", "not a CSV table"),
-        ("clip,text\na,\n", "row 1 below the header, text: empty"),
+        ("", "header: wants file_name,.* and is empty"),
+        ("clip,text\na,\n", "line 2, text: no word in ''"),
         (
             "clip,text,swap,kind\na,A dog barks,x,y\n",
             "header: swap comes with .* connective, form, mentions missing",
@@ -108,7 +109,7 @@ def test_wrong_captions_are_told_where(tmp_path, content, message):
 
 
 def test_items_without_their_columns_are_refused(captions):
-    with pytest.raises(ValueError, match="test, clip, connective"):
+    with pytest.raises(ValueError, match="header: wants test,clip,connective"):
         bat.read_scored(captions)
 
 

@@ -8,12 +8,11 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import Markup
 from test_compare import lay_down
 from test_render import build_report
 
-from aacstudy.report import document
-from aacstudy.report.players import player
-from aacstudy.report.tables import table_html
+from aacstudy.report import html
 from aacstudy.study import compare
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -42,14 +41,14 @@ def built(tmp_path_factory) -> Path:
         {"name": ["b10", "B2", "b", "a", None], "share": [0.09, -0.2, 0.0001, 0.0002, np.nan]}
     )
     tables = [
-        table_html(frame, "Shares.", {"share": lambda value: f"{100 * value:.1f} %"}),
-        table_html(pd.DataFrame({"row": range(45)}), "Rows.", {}),
+        html.table_html(frame, "Shares.", {"share": lambda value: f"{100 * value:.1f} %"}),
+        html.table_html(pd.DataFrame({"row": range(45)}), "Rows.", {}),
     ]
-    sounds = [player(np.sin(np.arange(32000) / 9), 16000, name) for name in ("one", "two")]
+    sounds = [html.player(np.sin(np.arange(32000) / 9), 16000, name) for name in ("one", "two")]
     body = f'<h2 id="tables">Tables</h2>{"".join(tables)}<div class="listen">{"".join(sounds)}</div>'
-    document.write(
-        folder / "table.html", "page.html.j2", study_name="smoke", title="Tables", plain_title="Tables", answer="",
-        body=body, headings=[(2, "tables", "Tables")], here="table.html", pages=[], previous=None, following=None,
+    html.write(
+        folder / "table.html", "notebook.html.j2", study_name="smoke", title="Tables", plain_title="Tables", answer="",
+        body=Markup(body), headings=[(2, "tables", "Tables")], here="table.html", chapters=[], previous=None, following=None,
         notebook="notebooks/01_small.ipynb",
     )  # fmt: skip
     root = tmp_path_factory.mktemp("compared")
@@ -281,7 +280,7 @@ def test_every_page_of_a_study_loads_clean(browser, study, width):
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     for file in study:
-        assert file.stat().st_size <= document.PAGE_BYTES, file.name
+        assert file.stat().st_size <= html.DOCUMENT_BYTES, file.name
         page.goto(file.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
         links = page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")

@@ -34,6 +34,7 @@ from aacstudy.analysis.captions.tokens import tokenised
 from aacstudy.analysis.statistics import bootstrap_of_sums, bootstrap_over_seeds
 from aacstudy.corpus import NO_EVENTS
 from aacstudy.corpus.soundscapes import grammar
+from aacstudy.corpus.tables import read_captions
 from aacstudy.corpus.text import tokenise
 from aacstudy.options import StatisticsOptions
 
@@ -715,7 +716,8 @@ def test_evaluate_command_takes_our_captions_and_long_references(written, capsys
     assert chosen == tables.Candidates(
         ["b", "a"], ["a cat", "a bird"], [["a cat", "a dog"], ["a bird", "a dog barks"]]
     )
-    assert tables.read_references(written / "references.csv")["a"] == ["A dog barks", "a dog"]
+    given = read_captions(written / "references.csv")
+    assert given[given["clip"] == "a"]["text"].tolist() == ["A dog barks", "a dog"]
 
 
 def test_empty_candidates_are_scored_and_said(written, capsys):
@@ -727,21 +729,23 @@ def test_empty_candidates_are_scored_and_said(written, capsys):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("candidates", "name,caption\na.wav,x\n", "candidates.csv: no column file_name; it has name, caption"),
-        ("candidates", "file_name,text\na.wav,x\n", "candidates.csv: no column caption; it has file_name, text"),
-        ("candidates", "file_name,caption\n", "candidates.csv has no rows"),
-        ("candidates", "", "candidates.csv is no CSV file"),
-        ("candidates", "file_name,caption\na.wav,x\n ,y\n", "candidates.csv: row 3: file_name is empty"),
-        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\na.wav,z\n", "row 4: 'a.wav' stands already in row 2"),
+        ("candidates", "name,caption\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is name,caption"),
+        ("candidates", "file_name,text\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is file_name,text"),
+        ("candidates", "file_name,caption\n", "candidates.csv: has no row below its header"),
+        ("candidates", "", "candidates.csv, header: .* is empty"),
+        ("candidates", "file_name,caption\na.wav,x\n ,y\n", "candidates.csv, line 3, file_name: empty"),
+        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\na.wav,z\n", "line 4, file_name: 'a.wav' stands above already"),
         ("candidates", "file_name,caption\na.wav,x\n", "no candidate for 'b.wav' of .*references.csv"),
         ("candidates", "file_name,caption\na.wav,x\nb.wav,y\nc.wav,z\n", "references.csv: no references for 'c.wav'"),
-        ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,first,y\n", "row 3: rank is 'first'; wants 1, 2"),
+        ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,first,y\n", "line 3, rank: 'first' is no finite number"),
         ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,2,y\n", "'b.wav' has no row of rank 1"),
-        ("candidates", "clip,rank,caption\na.wav,1,x\na.wav,1,y\n", "row 3: 'a.wav rank 1' stands already in row 2"),
-        ("references", "file_name,caption_1\na.wav,x\na.wav,y\n", "references.csv: row 3: 'a.wav' stands already"),
-        ("references", "file_name,caption_1,caption_2\na.wav,x,\nb.wav, ,\n", "row 3: 'b.wav' has no caption in caption_1"),
-        ("references", "file_name,caption\na.wav,x\nb.wav,\n", "references.csv: row 3: caption of 'b.wav' is empty"),
-        ("references", "file_name,words\na.wav,x\n", "references.csv: no column caption_1 or caption"),
+        ("candidates", "clip,rank,caption\na.wav,1,x\na.wav,1,y\n", "line 3, clip: 'a.wav' stands above already with rank 1"),
+        ("references", "file_name,caption_1\na.wav,x\na.wav,y\n", "references.csv, line 3, file_name: 'a.wav' stands on line 2"),
+        ("references", "file_name,caption_1,caption_2\na.wav,x,\nb.wav, ,\n", "line 3, caption_1: no word in ' '"),
+        ("references", "file_name,caption\na.wav,x\nb.wav,\n", "references.csv, line 3, caption: no word in ''"),
+        ("references", "file_name,words\na.wav,x\n", "references.csv, header: wants file_name,caption_1,"),
+        ("references", "file_name,caption\na.wav,x,\nb.wav,y,\n", "references.csv, line 2: 3 fields, the header has 2"),
+        ("references", "file_name,caption\na.wav,...\n", "references.csv, line 2, caption: no word in '...'"),
     ],
 )  # fmt: skip
 def test_defects_name_file_row_and_field(written, capsys, file, text, message):
@@ -752,9 +756,15 @@ def test_defects_name_file_row_and_field(written, capsys, file, text, message):
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_only_numbered_columns_are_references(written):
+    """A column of ids beside the captions is none of them."""
+    (written / "references.csv").write_text("file_name,caption_id,caption\na.wav,11,a dog\nb.wav,12,a cat\n")
+    assert read_captions(written / "references.csv")["text"].tolist() == ["a dog", "a cat"]
+
+
 def test_missing_file_is_named(written, capsys):
     assert scored(written, candidates="gone.csv") == 2
-    assert "gone.csv does not exist" in capsys.readouterr().err
+    assert "gone.csv: no such file" in capsys.readouterr().err
 
 
 def test_a_neural_job_that_fails_says_why(monkeypatch):

@@ -14,6 +14,8 @@ from miniatures import CLOTHO_NAMES, make_clotho
 
 from aacstudy.corpus import Corpus, CorpusError
 from aacstudy.corpus.clotho import build, check, fingerprint, spellings
+from aacstudy.corpus.tables import LAYOUTS
+from aacstudy.options import CorpusOptions
 
 CAFE = unicodedata.normalize("NFC", "Café (Zürich).wav")
 TRAIN = [" e ieio ieai.wav", "121006_rain&amp;storm.wav", "two  spaces.wav", CAFE, "dog's bark, near.wav"]
@@ -76,7 +78,7 @@ def test_metadata_is_latin_1_and_optional(root, tmp_path):
 def test_build_and_load(root, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    built, loaded = build(out, str(root)), Corpus.load(out)
+    built, loaded = build(out, CorpusOptions(root=str(root))), Corpus.load(out)
     assert sorted(path.name for path in out.iterdir()) == ["captions.csv", "clips.csv", "events.csv"]
     for table in ("clips", "captions"):
         pd.testing.assert_frame_equal(getattr(loaded, table), getattr(built, table))
@@ -125,7 +127,7 @@ def test_every_defect_at_once(root, tmp_path):
     assert [one.replace(f"{tables}/", "") for one in found] == [*expected, silent]
     (tmp_path / "out").mkdir()
     with pytest.raises(CorpusError) as caught:
-        build(tmp_path / "out", str(root))
+        build(tmp_path / "out", CorpusOptions(root=str(root)))
     assert len(caught.value.defects) == 9 and not list((tmp_path / "out").iterdir())
 
 
@@ -135,8 +137,7 @@ def test_what_is_not_there_is_one_defect(root):
     (base / "clotho_audio_files" / "evaluation").rename(base / "evaluate")
     _, defects = check(root)
     assert defects == [
-        f"{base}/clotho_csv_files/clotho_captions_validation.csv: no such file; it wants "
-        "file_name,caption_1,...,caption_n",
+        f"{base}/clotho_csv_files/clotho_captions_validation.csv: no such file; it wants {LAYOUTS}",
         f"{base}/clotho_audio_files/evaluation: no such folder; it wants the 6 recordings of "
         "clotho_captions_evaluation.csv",
     ]

@@ -61,11 +61,13 @@ def apply(diff: str, package: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tour_runs_on_the_smoke_study(smoke, tmp_path):
+def test_the_tour_runs_on_the_smoke_study(smoke, tmp_path, monkeypatch):
     from aacstudy.report.execute import execute
 
+    for name, value in smoke.environment.items():
+        monkeypatch.setenv(name, value)
     notebook = smoke.folder / "notebooks" / "00_start_here.ipynb"
-    execute(notebook, tmp_path / "tour.ipynb", {}, tmp_path, smoke.environment)
+    execute(notebook, tmp_path / "tour.ipynb", {}, tmp_path)
     cells = nbformat.read(tmp_path / "tour.ipynb", as_version=4).cells
     said = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     assert "is not there yet" not in said, "the tour wants what no chapter makes"
@@ -86,10 +88,10 @@ def test_the_tour_has_ten_cells():
 
 
 def test_every_notebook_has_the_same_parameters():
-    from aacstudy.report.execute import parameter_defaults
+    import papermill
 
     paths = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-    names = {path.stem: parameter_defaults(path) for path in paths}
+    names = {path.stem: list(papermill.inspect_notebook(path)) for path in paths}
     assert len(names) == 10 and all(found == names["00_start_here"] for found in names.values()), names
 
 

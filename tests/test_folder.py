@@ -12,9 +12,10 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aacstudy.corpus import NO_EVENTS, Corpus, CorpusError
+from aacstudy.corpus import NO_EVENTS, Corpus, CorpusError, tables
 from aacstudy.corpus.describe import by_split, frequent_captions
 from aacstudy.corpus.folder import build, check, fingerprint
+from aacstudy.options import CorpusOptions
 from aacstudy.study import run
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
@@ -77,7 +78,7 @@ def test_a_good_folder(tmp_path):
     assert found.owners() == [0, 0, 0, 1, 2, 2]  # as many captions as each has
     out = tmp_path / "out"
     out.mkdir()
-    built, loaded = build(out, str(folder)), Corpus.load(out)
+    built, loaded = build(out, CorpusOptions(root=str(folder))), Corpus.load(out)
     assert sorted(path.name for path in out.iterdir()) == ["captions.csv", "clips.csv", "events.csv"]
     for table in ("clips", "captions"):
         pd.testing.assert_frame_equal(getattr(loaded, table), getattr(built, table))
@@ -109,7 +110,7 @@ def test_files_that_are_no_clips(tmp_path):
 def test_a_column_that_stands_twice(tmp_path):
     (said,) = defects(corpus(tmp_path / "in", "file_name,caption_1,caption_1\na.wav,A dog,A cat\n", "a.wav"))
     assert said.endswith(
-        "header: wants file_name,caption_1,...,caption_n and is file_name,caption_1,caption_1"
+        f"header: wants {tables.LAYOUTS} and is file_name,caption_1,caption_1; column 'caption_1' stands twice"
     )
     found, wrong = check(
         corpus(tmp_path / "in", "file_name,caption_1,,\na.wav,A dog,,\n")
@@ -190,7 +191,7 @@ def test_every_defect_at_once(tmp_path):
         assert defect.startswith(parts[0]) and all(part in defect for part in parts), defect
     (tmp_path / "out").mkdir()
     with pytest.raises(CorpusError) as caught:
-        build(tmp_path / "out", str(folder))
+        build(tmp_path / "out", CorpusOptions(root=str(folder)))
     assert caught.value.defects == check(folder)[1]
     message = str(caught.value).splitlines()
     assert message[0] == "the corpus has 16 defects:" and len(message) == 17
@@ -200,8 +201,8 @@ def test_every_defect_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("", ["captions.csv, header: wants file_name,caption_1,...,caption_n and is empty"]),
-        ("\n\n", ["captions.csv, header: wants file_name,caption_1,...,caption_n and is empty"]),
+        ("", [f"captions.csv, header: wants {tables.LAYOUTS} and is empty"]),
+        ("\n\n", [f"captions.csv, header: wants {tables.LAYOUTS} and is empty"]),
         (f"{HEADER}\n", ["captions.csv: has no row below its header"]),
         (f"{HEADER}\n\n\n", ["captions.csv: has no row below its header"]),
         (
@@ -230,6 +231,28 @@ def test_a_broken_csv_is_one_defect(tmp_path, table, said):
     found = defects(corpus(tmp_path / "in", table, "a.wav"))
     assert len(found) == 1, found
     assert found[0].startswith(said[0]) and all(part in found[0] for part in said)
+
+
+def test_a_row_for_each_caption(tmp_path):
+    table = "file_name,caption\nb.wav,Rain falls\na.wav,A dog barks\nb.wav,NA\n"
+    found, wrong = check(corpus(tmp_path / "in", table, "a.wav", "b.wav"))
+    assert wrong == [] and found.captions.to_numpy().tolist() == [
+        ["test/b.wav", "Rain falls"],
+        ["test/b.wav", "NA"],
+        ["test/a.wav", "A dog barks"],
+    ]
+
+
+def test_names_that_are_not_what_they_look_like(tmp_path):
+    """A path in place of a name, and a character that nobody sees: a defect that shows which, and no other."""
+    folder = corpus(tmp_path / "in", "", "a.wav", "b.wav", "c.wav")
+    lines = [HEADER, "./a.wav,A dog,", f"{folder}/b.wav,A cat,", "c.wav\u200b,A cow,"]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = defects(folder)
+    assert [one.split(":")[0] for one in found[:2]] == [f"captions.csv, line {i}, file_name" for i in (2, 3)]
+    assert all(f"{name!r}" in one for name, one in zip(("a.wav", "b.wav"), found))
+    assert r"line 4, file_name 'c.wav\u200b': " in found[2] and "no such file" in found[2]
+    assert found[3:] == ["c.wav: has no row in captions.csv"]
 
 
 def test_a_line_number_is_where_the_row_begins(tmp_path):
@@ -304,7 +327,7 @@ def survives(folder: Path, texts: list[str]) -> None:
             path.unlink()
     out = folder.with_name("out")
     out.mkdir(exist_ok=True)
-    build(out, str(folder))
+    build(out, CorpusOptions(root=str(folder)))
     assert list(Corpus.load(out).captions["text"]) == texts
 
 
@@ -437,8 +460,8 @@ def test_a_page_means_the_same_from_every_working_folder(tmp_path, monkeypatch):
 
 
 def test_a_few_captions_are_no_regression(tmp_path, monkeypatch):
-    for name in ("studies", "notebooks"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "notebooks").symlink_to(Path(__file__).resolve().parents[1] / "notebooks")
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
     (tmp_path / "studies" / "mine.yml").write_text("study: mine\ncorpus: {name: folder, root: mine}\n")
     table = "file_name," + ",".join(f"caption_{i}" for i in range(1, 11)) + "\na.wav"

@@ -25,11 +25,16 @@ from aacstudy.corpus.soundscapes.grammar import (
 
 PAIR = ("dog", "rain")
 RATES = Rates()
-VERBS = [*(phrase for phrases in PHRASES.values() for phrase in phrases), *SUPERORDINATE.values()]
+VERBS = [
+    *(phrase for phrases in grammar.ALL_PHRASES.values() for phrase in phrases),
+    *grammar.ALL_SUPERORDINATE.values(),
+]
 # Subjects that take "bark" and "are"; all others take "barks" and "is".
 PLURAL = {
     "dogs", "birds", "cattle", "crickets", "insects", "raindrops", "people", "many voices", "hands", "spectators",
     "footsteps", "shoes", "fingers", "chimes", "dishes", "rotor blades", "drops", "frogs",
+    "hens", "chickens", "pigs", "lambs", "crows", "bees", "waves", "flames", "logs", "fireworks", "firecrackers",
+    "hinges", "church bells", "bells",
 }  # fmt: skip
 # How each connective's sentence is built; the group named first is heard first.
 READ = {

@@ -9,9 +9,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from aacstudy.report import page as page_module
-from aacstudy.report.markup import markdown_to_html, tex_to_mathml
+from aacstudy.report.html import log_mel, markdown_to_html, tex_to_mathml
 from aacstudy.report.page import REPORT_FOLDER, Page
-from aacstudy.report.players import log_mel
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def test_figure_is_the_same_from_run_to_run_and_closed(batch, tmp_path, shown):
     assert first == {path.suffix: path.read_bytes() for path in figures.iterdir()}
     assert set(first) == {".svg", ".pdf", ".webp"}
     assert plt.get_fignums() == []
-    assert 'role="img" aria-label="It &quot;rises&quot;."' in shown[0]
+    assert 'role="img" aria-label="It &#34;rises&#34;."' in shown[0]
     assert "A &lt;i&gt;curve&lt;/i&gt;." in shown[0]
     ids = re.findall(r'\bid="([^"]+)"', shown[0])
     assert ids and all(identity.startswith("05_retrieval-curve-") for identity in ids)
@@ -132,7 +131,7 @@ def test_long_table_is_cut_on_the_page_only(batch, tmp_path, shown):
 @pytest.mark.parametrize("rate, kind", [(16000, "mpeg"), (12345, "wav")])
 def test_audio_is_in_the_page(batch, shown, rate, kind):
     sound = np.sin(np.arange(rate) / 20)
-    batch.audio(sound, rate, "a <dog>")
+    batch.listen([("a <dog>", (sound, rate))])
     assert f'src="data:audio/{kind};base64,' in shown[0]
     assert (
         'controls preload="metadata"' in shown[0] and "a &lt;dog&gt;" in shown[0] and "<dog>" not in shown[0]
@@ -214,7 +213,7 @@ def test_listen_reads_files(batch, shown, tmp_path):
     with pytest.raises(ValueError, match="three: samples need their sample_rate"):
         batch.listen([("three", np.zeros(10))])
     with pytest.raises(ValueError, match="NaN"):
-        batch.audio(np.array([np.nan]), 16000)
+        batch.listen([("four", (np.array([np.nan]), 16000))])
 
 
 @pytest.mark.parametrize(

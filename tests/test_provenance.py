@@ -23,7 +23,7 @@ def test_record_is_plain_json():
         "training": {"seeds": [2, 1]},
     }
     artifacts = [{"stage": "losses", "key": "ab12", "seconds": 1.5, "path": "/home/somebody/x"}]
-    record = provenance.collect(parameters, artifacts, started)
+    record = provenance.collect(parameters, artifacts, started, "cpu", [1, 2])
     assert json.loads(json.dumps(record)) == record
     assert 5 <= record["seconds"] < 60
     assert record["time"].endswith("+00:00")
@@ -34,7 +34,9 @@ def test_record_is_plain_json():
 
 
 def test_nothing_private():
-    text = json.dumps(provenance.collect({"a": Path.home() / "x", "b": [Path.cwd()]}, [], datetime.now()))
+    text = json.dumps(
+        provenance.collect({"a": Path.home() / "x", "b": [Path.cwd()]}, [], datetime.now(UTC), "cpu", [])
+    )
     assert str(Path.home()) not in text and str(Path.cwd()) not in text and platform.node() not in text
     assert getpass.getuser() not in json.loads(text)["platform"]
 
@@ -63,5 +65,5 @@ def test_commit_says_changes_and_unknown(tmp_path):
 
 
 def test_torch_is_not_imported():
-    code = "import sys, aacstudy.report.provenance, aacstudy.report.render, aacstudy.report.page; sys.exit('torch' in sys.modules)"
+    code = "import sys, aacstudy.report.execute, aacstudy.report.index; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent).returncode == 0

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from conftest import PROJECT
 from miniatures import make_audiocaps, make_clotho
 from published_tensors import captioner_tensors, convnext_tensors
 from safetensors.torch import save_file
-from test_download import CONTENT, server, tool  # noqa: F401
+from test_download import CONTENT, server, seven_zip  # noqa: F401
 from test_published_captioners import baseline_tokenizer, conette_tensors
 from test_readme import FENCE, PYTHON, commands
 from test_setup import make
@@ -38,9 +37,10 @@ from test_setup import make
 from aacstudy.__main__ import main
 from aacstudy.analysis.captions import assets
 from aacstudy.study import download as sets
-from aacstudy.study.fetch import Remote, fetch
-from aacstudy.study.parameters import NOTEBOOKS, Study
+from aacstudy.study.download import fetch
+from aacstudy.study.parameters import Study, batch_notebooks
 from aacstudy.study.stages import plan
+from aacstudy.study.weights import WEIGHTS, Remote
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SAID = dict.fromkeys(re.sub(r"\s+#.*", "", command) for command in commands(README))  # each once, in order
@@ -229,7 +229,7 @@ def test_the_lab_shows_the_notebooks(command, tmp_path):
             browser.headers["Authorization"] = f"token {running['token']}"
             listed = browser.get(f"{running['url']}api/contents", timeout=30).json()["content"]
             assert {one["name"] for one in listed if one["type"] == "notebook"} >= {
-                f"{name}.ipynb" for name in NOTEBOOKS
+                f"{name}.ipynb" for name in batch_notebooks()
             }
             assert (
                 "JupyterLab" in browser.get(f"{running['url']}lab/tree/00_start_here.ipynb", timeout=30).text
@@ -337,7 +337,7 @@ def test_a_page_of_published_weights(command, apart, capsys):
     """
     name, data = re.search(r"STUDY=(\w+)", command)[1], apart / "data"
     rng, sizes = np.random.default_rng(0), {"sizes": (2, 1, 2), "rate": 8000, "seconds": 0.4}
-    place = {weights: data / one.place for weights, (_, one) in sets.WEIGHTS.items()}
+    place = {weights: data / one.place for weights, (_, one) in WEIGHTS.items()}
     place[name].parent.mkdir(parents=True)
     if name == "dcase2024":
         make_clotho(data, rng, **sizes)
@@ -401,7 +401,7 @@ def test_captions_of_any_system(command, tmp_path, monkeypatch, capsys):
 def public(server, tmp_path, monkeypatch):  # noqa: F811
     """Our server in place of the public ones: each address is asked for there, and has its content's checksum."""
 
-    def rerouted(remote, folder):
+    def rerouted(remote, folder, source=None):
         path = urlsplit(remote.url).path
         content = server.files.setdefault(path, CONTENT[:1000])
         checksum = f"md5:{hashlib.md5(content).hexdigest()}" if remote.checksum else ""
@@ -418,18 +418,14 @@ def public(server, tmp_path, monkeypatch):  # noqa: F811
 
 @runs(".venv/bin/python -m aacstudy download clotho", ".venv/bin/python -m aacstudy check-data clotho data")
 def test_clotho_is_fetched_and_checked(command, public, tmp_path, monkeypatch, capsys):
-    """A miniature of Clotho in archives that a stand-in of 7-Zip unpacks; what is fetched is what is checked."""
+    """A miniature of Clotho in archives; what is fetched is what is checked."""
     base = make_clotho(tmp_path / "home", np.random.default_rng(0), sizes=(8, 2, 2), rate=8000)
     for name in sets.CLOTHO_MD5:
         split = name.rpartition("_")[2].partition(".")[0]
         file = base / "clotho_csv_files" / name
         if name.endswith(".7z"):
-            file = Path(shutil.make_archive(str(tmp_path / name), "tar", base / "clotho_audio_files", split))
+            file = seven_zip(tmp_path / name, base / "clotho_audio_files" / split)
         public.files[f"/records/4783391/files/{name}"] = file.read_bytes()
-    unpack = (
-        'for a; do case $a in -o*) to=${a#-o};; *.7z) from=$a;; esac; done; exec TAR -xf "$from" -C "$to"'
-    )
-    monkeypatch.setenv("PATH", str(tool(tmp_path / "bin", "7z", unpack.replace("TAR", shutil.which("tar")))))
     monkeypatch.setattr(sets, "CLOTHO_CLIPS", {"development": 8, "validation": 2, "evaluation": 2})
     (fetched,) = (one for one in commands(README) if " download clotho" in one)
     assert ours(fetched.partition("#")[0]) == 0
@@ -447,7 +443,7 @@ def test_weights_are_fetched(command, public, tmp_path, capsys):
     assert ours(command) == 0
     assert "weights in " in capsys.readouterr().out
     name = command.split()[-1]
-    for brought_by, one in sets.WEIGHTS.values():
+    for brought_by, one in WEIGHTS.values():
         assert (tmp_path / "data" / one.place).exists() == (
             brought_by == name or (name, brought_by) == ("dcase2024", "convnext")
         )

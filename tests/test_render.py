@@ -10,13 +10,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbclient.exceptions import DeadKernelError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill import PapermillExecutionError
 
-from aacstudy.report import citation, render, streams
-from aacstudy.report.document import TEMPLATES
+from aacstudy.report import execute, index
+from aacstudy.report.html import TEMPLATES
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
 PARAMETERS = "study = 'smoke'\nseed: int = 1\n"
 CELLS = [
     "# Does it *work*?\n\nA loss $\\ell_k$.",
@@ -71,15 +72,18 @@ def build_report(folder: Path) -> Path:
     """A report of one notebook that ran and one that did not; returns its folder."""
     source = write_notebook(folder / "notebooks" / "01_small.ipynb", CELLS)
     out = folder / "report {braces}"
-    render.execute(source, out / "notebooks" / "01_small.ipynb", {"seed": 7}, out, ENVIRONMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        execute.execute(source, out / "notebooks" / "01_small.ipynb", {"seed": 7}, out)
     notebooks = [("01_small", "Does it *work*?"), ("02_other", "And what <b>else</b>?")]
     pages = [(f"{name}.html", title) for name, title in notebooks]
-    render.to_html(out / "notebooks" / "01_small.ipynb", out / "01_small.html", "smoke", pages)
-    render.gather_results(out)
+    execute.to_html(out / "notebooks" / "01_small.ipynb", out / "01_small.html", "smoke", pages)
+    index.gather_results(out)
     study = {
         "name": "smoke",
         "description": "Small & <i>quick</i>.",
         "corpus": {"clips": 1200},
+        "seeds": [1, 2],
         "parameters": {"corpus": {"folder": "/home/somebody/clotho"}, "encoder": {"width": 768}},
     }
     headlines = [
@@ -87,7 +91,7 @@ def build_report(folder: Path) -> Path:
         ("Rank", "rank", "number", ""),
         ("Order", "order", "percent", "chance 50 %"),
     ]
-    render.index(out, study, notebooks, headlines, ROOT / "CITATION.cff")
+    index.index(out, study, notebooks, headlines, ROOT / "CITATION.cff")
     return out
 
 
@@ -179,7 +183,7 @@ def test_navigation(small):
 def test_index_shows_interval_answer_and_what_is_missing(built):
     text = (built / "index.html").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", text, flags=re.S))
-    assert render.QUESTION in words
+    assert index.QUESTION in words
     assert "1 It &lt;b&gt;works&lt;/b&gt;. ✓ reproduced 47 % 40 – 54 % 1200" in words
     assert 'href="01_small.html#the-numbers"' in text and "– not tested here" in words
     assert "@inproceedings{labbe2023," in text and "Labb{\\&#39;{e}}, {\\&#39;{E}}tienne" in text
@@ -198,7 +202,7 @@ def test_results_are_gathered_and_duplicates_refused(built, tmp_path):
         record = {"notebook": name, "results": {"same": 1}}
         (tmp_path / "pages" / f"{name}.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="'same' is given by both a and b"):
-        render.gather_results(tmp_path)
+        index.gather_results(tmp_path)
     assert not (tmp_path / "results.json").exists()
 
 
@@ -212,9 +216,10 @@ def test_unknown_parameter_names_the_nearest(tmp_path):
     with pytest.raises(
         ValueError, match=r"a.ipynb: unknown parameter 'sed'; did you mean 'seed'\? It has study, seed"
     ):
-        render.execute(source, tmp_path / "out.ipynb", {"sed": 1}, tmp_path)
-    with pytest.raises(ValueError, match="0 cells are tagged 'parameters'"):
-        render.check_parameters(write_notebook(tmp_path / "b.ipynb", ["1 + 1"]), {})
+        execute.execute(source, tmp_path / "out.ipynb", {"sed": 1}, tmp_path)
+    bare = write_notebook(tmp_path / "b.ipynb", ["1 + 1"])
+    with pytest.raises(ValueError, match=r"b.ipynb: unknown parameter 'sed'; it has none"):
+        execute.execute(bare, tmp_path / "out.ipynb", {"sed": 1}, tmp_path)
 
 
 def test_failed_run_leaves_no_output_and_names_the_cell(tmp_path):
@@ -222,20 +227,22 @@ def test_failed_run_leaves_no_output_and_names_the_cell(tmp_path):
     source = write_notebook(tmp_path / "bad.ipynb", cells)
     output = tmp_path / "out" / "bad.ipynb"
     before = dict(os.environ)
-    with pytest.raises(render.NotebookError, match=r"bad.ipynb, cell 5 of 6: KeyError: 'no such clip'"):
-        render.execute(source, output, {"seed": 2}, tmp_path / "out", ENVIRONMENT)
+    with pytest.raises(PapermillExecutionError, match="KeyError: 'no such clip'") as raised:
+        execute.execute(source, output, {"seed": 2}, tmp_path / "out")
+    assert raised.value.source == cells[4] and "bad.ipynb did not run" in raised.value.__notes__[0]
     assert dict(os.environ) == before
     assert [path.name for path in output.parent.iterdir()] == ["bad.failed.ipynb"]
     page = tmp_path / "bad.html"
-    render.to_html(output.with_suffix(".failed.ipynb"), page, "smoke", [])
+    execute.to_html(output.with_suffix(".failed.ipynb"), page, "smoke", [])
     assert "no such clip" in page.read_text() and "output_error" in page.read_text()
 
 
-def test_dead_kernel_names_the_cell(tmp_path):
+def test_dead_kernel_names_the_notebook(tmp_path):
     source = write_notebook(tmp_path / "dead.ipynb", [CELLS[1], "import os; os._exit(3)", "x = 1"])
-    with pytest.raises(render.NotebookError, match=r"dead.ipynb, cell 2 of 3: DeadKernelError"):
-        render.execute(source, tmp_path / "out.ipynb", {}, tmp_path, ENVIRONMENT)
-    assert not (tmp_path / "out.ipynb").exists()
+    with pytest.raises(DeadKernelError) as raised:
+        execute.execute(source, tmp_path / "out.ipynb", {}, tmp_path)
+    assert "dead.ipynb did not run" in raised.value.__notes__[0]
+    assert not (tmp_path / "out.ipynb").exists() and (tmp_path / "out.failed.ipynb").exists()
 
 
 @pytest.mark.parametrize(
@@ -250,14 +257,14 @@ def test_dead_kernel_names_the_cell(tmp_path):
 def test_page_that_would_load_something_is_refused(tmp_path, tag):
     source = write_notebook(tmp_path / "a.ipynb", [f"# Title\n\n{tag}", CELLS[1]])
     with pytest.raises(ValueError, match=r"a.html would load"):
-        render.to_html(source, tmp_path / "a.html", "smoke", [])
+        execute.to_html(source, tmp_path / "a.html", "smoke", [])
     assert not (tmp_path / "a.html").exists()
 
 
 def test_large_page_is_warned_of(tmp_path):
     source = write_notebook(tmp_path / "a.ipynb", ["# Title\n\n" + "words " * 900_000, CELLS[1]])
     with pytest.warns(UserWarning, match=r"5.4 MB, more than 5"):
-        render.to_html(source, tmp_path / "a.html", "smoke", [])
+        execute.to_html(source, tmp_path / "a.html", "smoke", [])
 
 
 def luminance(colour: str) -> float:
@@ -290,18 +297,17 @@ def test_the_browser_is_told_to_load_and_run_nothing_else(small):
     assert rules["script-src"] == f"'sha256-{digest}'"
 
 
-@pytest.mark.parametrize(
-    "text, shown",
-    [
-        ("a\rbc\n", ["bc"]),
-        ("abc\rx\n", ["xbc"]),
-        ("bar 10%\r       \rdone\n\n", ["done"]),
-        ("one\n\x1b[Atwo\x1b[31m!", ["one", "two\x1b[31m!"]),
-        ("", []),
-    ],
-)
-def test_terminal_shows_what_stays(text, shown):
-    assert streams.terminal(text) == shown
+def test_what_is_printed_is_shown_as_a_terminal_leaves_it(tmp_path):
+    streams = [("stdout", "one\n"), ("stderr", "bar:  10%|█   | 1/10 [00:01]"), ("stdout", "\x1b[31mtwo\n")]
+    streams += [("stderr", "\rbar: 100%|████| 10/10 [00:09]\n"), ("stderr", "\r  x\r   \r")]
+    outputs = [new_output("stream", name=name, text=text) for name, text in streams]
+    source = write_notebook(tmp_path / "a.ipynb", ["# Title", new_code_cell("1", outputs=outputs)])
+    execute.to_html(source, tmp_path / "a.html", "smoke", [])
+    shown = re.findall(r'<pre class="output[^>]*>(.*?)</pre>', (tmp_path / "a.html").read_text(), re.S)
+    assert [re.sub("<[^>]*>", "", one).strip() for one in shown] == [
+        "bar: 100%|████| 10/10 [00:09]",
+        "one\ntwo",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +321,7 @@ def test_terminal_shows_what_stays(text, shown):
     ],
 )
 def test_bars_are_told_from_messages(line, bar):
-    assert bool(streams.progress(line)) == bar and bool(streams.messages(line)) != bar
+    assert execute.bars_and_messages(f"{line}\n\n") == ((line, "") if bar else ("", line))
 
 
 @pytest.mark.parametrize(
@@ -328,7 +334,7 @@ def test_bars_are_told_from_messages(line, bar):
     ],
 )
 def test_first_sentence(answer, first):
-    assert render.first_sentence(answer) == first
+    assert index.first_sentence(answer) == first
 
 
 def test_citation_is_escaped(tmp_path):
@@ -336,10 +342,10 @@ def test_citation_is_escaped(tmp_path):
     page.write_text(
         'title: "50 % {of} A_B & C"\nauthors: [{family-names: Müller-Łoś, given-names: Ågot}, {name: X & Y}]\n'
     )
-    entry = citation.bibtex(page)
+    entry = index.bibtex(page)
     assert r"title = {{50 \% \{of\} A\_B \& C}}" in entry
     assert r"M{\"{u}}ller-Ło{\'{s}}, {\r{A}}got and {X \& Y}" in entry
     assert entry.startswith("@misc{mulleros,")
     page.write_text("- a list")
-    with pytest.raises(ValueError, match=r"CITATION.cff: a citation page has at least title and authors"):
-        citation.bibtex(page)
+    with pytest.raises(ValueError, match=r"CITATION.cff: a citation file has at least title and authors"):
+        index.bibtex(page)

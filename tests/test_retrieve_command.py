@@ -6,7 +6,7 @@ import pytest
 
 from aacstudy.__main__ import main
 from aacstudy.analysis.retrieval import metrics
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study import matrix_files
 
 AUDIOS, EACH = 8, 2
@@ -129,8 +129,8 @@ def test_a_number_that_is_none_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("audio,caption 0", "clip,caption 0", "m.csv, line 1: the header is 'audio'"),
-        ("caption 1,", "caption 0,", "m.csv, line 1: column 'caption 0' stands twice"),
+        ("audio,caption 0", "clip,caption 0", "m.csv, header: wants audio and the captions' ids"),
+        ("caption 1,", "caption 0,", "; column 'caption 0' stands twice"),
         ("clip 2,", "clip 1,", "m.csv, line 4, audio: 'clip 1' stands twice"),
         ("clip 3,", "clip 3,x", "m.csv, line 5, caption 0: 'x"),
     ],
@@ -148,7 +148,7 @@ def test_what_is_wrong_with_a_csv(tmp_path, old, new, said):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("caption,audio", "text,audio", "owners.csv, line 1: no column 'caption'"),
+        ("caption,audio", "text,audio", "owners.csv, header: wants caption,audio and is text,audio"),
         ("caption 15,clip 7", "caption 15,clip 9", "owners.csv, line 2, audio: 'clip 9' is no audio of"),
         ("caption 15,", "caption 14,", "owners.csv, line 3, caption: 'caption 14' stands twice"),
         ("caption 15,clip 7\n", "", "owners.csv: no line for caption 'caption 15'"),

@@ -243,6 +243,12 @@ def test_captions_are_the_frozen_ones():
     assert caption_digest() == GOLDEN_CAPTIONS
 
 
+def test_all_captions_of_the_demo_are_the_frozen_ones():
+    captioned = [scene for scene in module.planned(OPTIONS) if not scene.split.startswith("tagging")]
+    table = write_captions(captioned, OPTIONS).to_csv(index=False, lineterminator="\n")
+    assert sha256(table.encode()) == "4667e88c65bbae4249d46b6aadd42df21bd207c74e8f6fd852880c2897913b9f"
+
+
 def digest() -> str:
     """Of forty clips of all kinds, with and without hum and low-pass, and of captions."""
     clips = [f"{split}/{number}" for split in ("test", "tagging_test") for number in range(20)]

@@ -16,8 +16,8 @@ from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
+from aacstudy.scoring.matrix import join
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.scoring.store import join
 from aacstudy.study import run
 from aacstudy.study.artifacts import PACKAGE, reached
 from aacstudy.study.parameters import Study
@@ -75,6 +75,17 @@ def made(folder, training=None):
     return tuple(SimpleNamespace(path=path, inputs=learnt) for path in (folder, folder, folder / "seed_7"))
 
 
+def with_permuted(inputs, out, orders=1):
+    """The same and frames of the test clips in drawn orders."""
+    by_clip = frames.load(inputs[1].path)
+    clips = [clip for clip in by_clip if clip.startswith("test/")]
+    names = [f"{clip}#{n}" for n in range(orders) for clip in clips]
+    (out / "permuted").mkdir()
+    drawn = permuted([by_clip[clip] for clip in clips], orders)
+    frames.save(out / "permuted" / "frames.safetensors", names, drawn)
+    return (*inputs, SimpleNamespace(path=out / "permuted"))
+
+
 def build(stage, inputs, out, **parameters):
     stage.build(SimpleNamespace(inputs=inputs, parameters=parameters), out, 1)
 
@@ -97,12 +108,19 @@ def written(place, out, split, options):
     return pd.read_csv(out / "captions.csv")
 
 
+def permuted(clips, orders=2):
+    """Every clip with its frames in a drawn order, then every clip in another."""
+    generator = torch.Generator().manual_seed(0)
+    return [clip[torch.randperm(len(clip), generator=generator)] for _ in range(orders) for clip in clips]
+
+
 def items(place, n_others=2, permutations=2, network=None, learnt=None):
     """Losses of the items of split test; of another captioner, or learnt from other captions, where given."""
     part, clips, own, vocabulary = loaded(place)
+    drawn = permuted(clips, permutations)
     if learnt is None:
         learnt = Corpus.load(place).split("train").captions
-    return before_after.score_items(network or own, vocabulary, part, clips, learnt, n_others, permutations)
+    return before_after.score_items(network or own, vocabulary, part, clips, drawn, learnt, n_others)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +156,7 @@ def test_loss_matrix_of_a_split(place, matrix):
     assert matrix.tokens[0] == 7  # a dog and no unicorn 0, and EOS
     plain = nll_reference(network, clips, ids).numpy()
     assert np.abs(matrix.nll - plain).max() <= 1e-4
-    by_clip = frames.load(place / "frames.safetensors")
+    by_clip = frames.load(place)
     assert all(torch.equal(by_clip[clip], one) for clip, one in zip(matrix.audios, clips))
 
 
@@ -240,13 +258,9 @@ def test_shuffled_frames_are_the_own_frames_in_other_orders(place):
     )
     network = Captioner(6, len(vocabulary), options)
     table, _ = items(place, 1, 2, network.eval())
-    permuted = before_after._permuted(clips, 2)
-    assert [sorted(one.flatten().tolist()) for one in permuted] == [
-        sorted(one.flatten().tolist()) for one in clips * 2
-    ]
     own = np.array([int(clip.removeprefix("test/")) for clip in table["clip"]])
     ids = [vocabulary.encode(text) for text in table["text"]]
-    loss = nll_reference(network, permuted, ids).numpy() / np.array([len(one) - 1 for one in ids])
+    loss = nll_reference(network, permuted(clips), ids).numpy() / np.array([len(one) - 1 for one in ids])
     expected = [(loss[row, i] + loss[4 + row, i]) / 2 for i, row in enumerate(own)]
     assert table["shuffled_text"].tolist() == pytest.approx(expected, abs=1e-5)
     assert np.abs(table["shuffled_text"] - table["own_text"]).max() > 1e-4
@@ -279,7 +293,7 @@ def test_without_training_captions_there_is_no_ngram(place, tmp_path):
     clips, captions = tables()
     Corpus(tmp_path, clips[clips["split"] == "test"], captions).save()
     chosen = {"split": "test", "other_clips": 2, "permutations": 1, "pairs": 0}
-    build(before_after, made(place, training=tmp_path), tmp_path, **chosen)
+    build(before_after, with_permuted(made(place, training=tmp_path), tmp_path), tmp_path, **chosen)
     table = pd.read_csv(tmp_path / "before_after.csv")
     assert not {"ngram_text", "ngram_swap", "majority"} & set(table) and "shuffled_text" in table
 
@@ -294,7 +308,15 @@ def test_corpus_without_swaps_is_swapped_by_rules(place, tmp_path):
     clips, captions = tables()
     Corpus(tmp_path, clips, captions[["clip", "text"]], NO_EVENTS).save()
     files = (SimpleNamespace(path=tmp_path), *made(place)[1:])
-    build(before_after, files, tmp_path, split="test", other_clips=2, permutations=1, pairs=0)
+    build(
+        before_after,
+        with_permuted(files, tmp_path),
+        tmp_path,
+        split="test",
+        other_clips=2,
+        permutations=1,
+        pairs=0,
+    )
     table, left_out = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("before_after", "left_out"))
     order = table[table["test"] == "order"]
     assert order["clip"].tolist() == ["test/0", "test/1", "test/2", "test/3", "test/0"]
@@ -304,7 +326,7 @@ def test_corpus_without_swaps_is_swapped_by_rules(place, tmp_path):
 
 def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     """Two sounds in both orders and at once, on the frames of four clips."""
-    by_clip = frames.load(place / "frames.safetensors")
+    by_clip = frames.load(place)
     names = [f"pairs/0000-{order}" for order in ("ab", "ba", "both")]
     clips = pd.DataFrame({"clip": names, "split": "pairs", "path": "none.wav", "seconds": 1.0})
     texts = ["a dog then a bell", "a bell then a dog", "a dog and a bell"]
@@ -314,7 +336,7 @@ def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     frames.save(tmp_path / "frames.safetensors", names, heard)
     *_, network, vocabulary = loaded(place)
     source = inputs.Source(tmp_path, tmp_path).part("pairs")
-    table = before_after.score_pairs(network, vocabulary, *source, 2)
+    table = before_after.score_pairs(network, vocabulary, *source, permuted(source[1]))
     assert table["comparison"].tolist() == ["reversed", "overlap"]
     *_, network, vocabulary = loaded(place)
     ids = [vocabulary.encode(text) for text in texts]
@@ -347,16 +369,31 @@ REACHES = {
     "encoder_published": READ
     | NETWORKS
     | ENCODER
-    | {"models.published.encoders", "models.published.files", "models.cnn14"},
+    | {"models.published.encoders", "models.published.files", "models.cnn14", "models.yamnet"},
     "frames": READ | NETWORKS | ENCODER,
+    "frames_permuted": READ | NETWORKS | ENCODER,
+    "peer": {
+        "corpus",
+        "corpus.text",
+        "corpus.audio",
+        "models.frames",
+        "models.dual",
+        "models.tagger",
+        "models.frontend",
+        "training.loop",
+        "training.contrastive",
+    },
     "captioner": READ | NETWORKS | ENCODER | TRAINING,
     "captioner_finetuned": READ | NETWORKS | ENCODER | TRAINING | {"training.finetuning"},
     "captions": LISTENS | {"models.decoding"},
-    "bands": LISTENS | SCORING | {"scoring.store"},
-    "losses": {"corpus", "scoring.store"},
-    "losses_given": {"corpus", "scoring.store", "scoring.given"},
+    "bands": LISTENS | SCORING | {"scoring.matrix"},
+    "losses": {"corpus", "scoring.matrix"},
+    "losses_given": {"corpus", "scoring.matrix"},
     "bank": LISTENS | SCORING | {"corpus.ngram"},
-    "before_after": LISTENS | SCORING | PERTURB | {"corpus.ngram", "corpus.soundscapes.grammar"},
+    "before_after": LISTENS
+    | SCORING
+    | PERTURB
+    | {"corpus.ngram", "corpus.soundscapes.grammar", "corpus.soundscapes.esc50"},
 }
 
 
@@ -364,7 +401,7 @@ REACHES = {
 def test_a_stage_reaches_what_it_uses_alone(stage):
     """A change elsewhere makes nothing of the stage stale."""
     found = {name.removeprefix("aacstudy.") for name in reached([f"aacstudy.study.stages.{stage}"])}
-    packages = {"models", "scoring", "training", "study.stages", "models.published"}
+    packages = {"corpus.soundscapes", "models", "scoring", "training", "study.stages", "models.published"}
     assert found - packages <= REACHES[stage] | {f"study.stages.{stage}"}
 
 

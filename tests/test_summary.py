@@ -12,8 +12,8 @@ import pytest
 from test_compare import measured
 
 from aacstudy.__main__ import main
-from aacstudy.report import provenance, records
-from aacstudy.report.markup import markdown_to_html
+from aacstudy.report import index, provenance
+from aacstudy.report.html import markdown_to_html
 from aacstudy.study import summary
 from aacstudy.study.parameters import Study, StudyError
 
@@ -34,7 +34,7 @@ def leave(
         file.write_text(PAGE)
     study = Study.load(name)
     artifacts = [{"stage": "losses", "key": "k", "seconds": 60.0}]
-    about = provenance.collect(study.parameters(), artifacts, datetime.now(UTC))
+    about = provenance.collect(study.parameters(), artifacts, datetime.now(UTC), "cpu", list(study.seeds))
     about |= {
         "commit": commit,
         "time": "2026-11-22T21:22:38+00:00",
@@ -135,7 +135,7 @@ def test_a_tree_that_was_not_clean_and_other_parameters_are_said(root):
 def test_each_study_has_its_command(root):
     for name in ("demo", "ablations"):
         study = Study.load(name)
-        run = summary.Run(study, {}, {one: {"answer": "x", "provenance": provenance.collect(study.parameters(), [], datetime.now(UTC))} for one in study.notebooks})  # fmt: skip
+        run = summary.Run(study, {}, {one: {"answer": "x", "provenance": provenance.collect(study.parameters(), [], datetime.now(UTC), "cpu", list(study.seeds))} for one in study.notebooks})  # fmt: skip
         assert f"| command | `make {'study' if name == 'demo' else name}` |" in summary.summary([run])
         assert "not as on" not in summary.summary([run])
 
@@ -155,7 +155,7 @@ def test_numbers_with_their_intervals(kind, shown):
 def test_findings_name_kinds_that_exist():
     cells = [cell for row in summary.FINDINGS for cell in row]
     found = [kind for cell in cells for _, kind in summary.NUMBER.findall(cell)]
-    assert len(found) == sum(cell.count("{") for cell in cells) > 20 and set(found) <= set(records.FORMS)
+    assert len(found) == sum(cell.count("{") for cell in cells) > 20 and set(found) <= set(index.FORMS)
 
 
 # --- what cannot be said -----------------------------------------------------------------------------

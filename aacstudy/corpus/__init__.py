@@ -19,18 +19,24 @@ class CorpusError(ValueError):
 
 NO_EVENTS = pd.DataFrame({"clip": [], "event": [], "onset": [], "offset": []})
 NO_FILE = "no file"  # the reason of a clip in `missing` whose file is not there
+SOURCE = ("recording", "title", "author", "licence", "url")
+NO_SOURCES = pd.DataFrame({name: [] for name in ("clip", "event", *SOURCE)}, dtype=str)
 NONE_MISSING = pd.DataFrame({"clip": [], "split": [], "reason": []}, dtype=str)
+_OPTIONAL = ("missing", "sources")  # tables that are written only where they have rows
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Tables of clips, captions and (where known) sound events.
 
-    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``), ``seconds``;
-    Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where its metadata file is not there.
-    captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``, ``swap``.
-    events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows for corpora without annotation.
-    missing: ``clip``, ``split``, ``reason``: clips that the captions name and that were left out (AudioCaps).
+    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``),
+    ``seconds``; Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where
+    its metadata file is not there.
+    captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``,
+    ``swap``.
+    events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows without annotation.
+    missing: ``clip``, ``split``, ``reason``: clips with captions that were left out (AudioCaps).
+    sources: ``clip``, ``event``, and ``SOURCE`` of the recording of that event (recordings).
     """
 
     folder: Path
@@ -38,6 +44,7 @@ class Corpus:
     captions: pd.DataFrame
     events: pd.DataFrame = field(default_factory=NO_EVENTS.copy)
     missing: pd.DataFrame = field(default_factory=NONE_MISSING.copy)
+    sources: pd.DataFrame = field(default_factory=NO_SOURCES.copy)
 
     def split(self, name: str) -> "Corpus":
         """The part of one split, rows in their stored order, indices renewed."""
@@ -45,14 +52,15 @@ class Corpus:
         if clips.empty:
             raise ValueError(f"no clip of split {name!r}; there are {sorted(self.clips['split'].unique())}")
         kept = set(clips["clip"])
-        captions, events = (
-            table[table["clip"].isin(kept)].reset_index(drop=True) for table in (self.captions, self.events)
+        captions, events, sources = (
+            table[table["clip"].isin(kept)].reset_index(drop=True)
+            for table in (self.captions, self.events, self.sources)
         )
         missing = self.missing[self.missing["split"] == name].reset_index(drop=True)
-        return Corpus(self.folder, clips, captions, events, missing)
+        return Corpus(self.folder, clips, captions, events, missing, sources)
 
     def pool(self) -> tuple[int, str]:
-        """Number of clips, and a hash of their sorted ids: retrieval numbers of two runs compare where both agree."""
+        """Number of clips, and a hash of their sorted ids, equal where numbers compare."""
         ids = "\n".join(sorted(self.clips["clip"]))
         return len(self.clips), hashlib.sha256(ids.encode()).hexdigest()[:12]
 
@@ -69,49 +77,34 @@ class Corpus:
         rows = {clip: row for row, clip in enumerate(self.clips["clip"])}
         return [rows[clip] for clip in self.captions["clip"]]
 
-    def summary(self) -> str:
-        """A line for each split: clips, seconds, captions, pool, and how many clips were left out."""
-        lines = []
-        for name in self.clips["split"].unique():
-            part = self.split(name)
-            seconds, (n, digest) = part.clips["seconds"], part.pool()
-            lines.append(
-                f"{name}: {n} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(part.captions)} captions, "
-                f"pool {n}-{digest}"
-            )
-            if len(part.missing):
-                gone = int((part.missing["reason"] == NO_FILE).sum())
-                unusable = len(part.missing) - gone
-                lines[-1] += f"; left out: {gone} without a file, {unusable} with an unusable one"
-        return "\n".join(lines)
-
     def save(self) -> None:
-        """Write the tables into ``folder`` as CSV; ``missing.csv`` only where a clip is."""
+        """Write the tables into ``folder`` as CSV, the optional ones only where they have rows."""
         self.clips.to_csv(self.folder / "clips.csv", index=False)
         self.captions.to_csv(self.folder / "captions.csv", index=False)
         self.events.to_csv(self.folder / "events.csv", index=False)
-        if len(self.missing):
-            self.missing.to_csv(self.folder / "missing.csv", index=False)
+        for name in _OPTIONAL:
+            if len(getattr(self, name)):
+                getattr(self, name).to_csv(self.folder / f"{name}.csv", index=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Corpus":
-        """Read the tables that ``save`` wrote; a caption may be any text, "NA" and "null" included."""
+        """Read the tables that ``save`` wrote; a caption may be any text, "NA" too."""
         columns = ("clip", "split", "path", "text", "swap", "keywords", "sound_id", "license", "reason")
-        text = dict.fromkeys(columns, str)  # a caption may be "1984"
-        tables = (
-            pd.read_csv(folder / f"{name}.csv", keep_default_na=False, dtype=text)
-            for name in ("clips", "captions", "events", "missing")
-            if name != "missing" or (folder / "missing.csv").is_file()
-        )
-        return cls(Path(folder), *tables)
+        text = dict.fromkeys((*columns, *SOURCE), str)  # a caption may be "1984"
+        tables = {
+            name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, dtype=text)
+            for name in ("clips", "captions", "events", *_OPTIONAL)
+            if name not in _OPTIONAL or (folder / f"{name}.csv").is_file()
+        }
+        return cls(Path(folder), **tables)
 
 
 def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
-    """Write the tables of a checked corpus into ``folder``; the audio stays where it is. Any defect raises."""
+    """Write the tables of a checked corpus; the audio stays where it is. Any defect raises."""
     if defects:
         raise CorpusError(defects)
     corpus = replace(corpus, folder=folder)
     corpus.save()
     if len(corpus.missing):
-        print(corpus.summary(), file=sys.stderr)
+        print(f"{len(corpus.missing)} clips are left out, missing.csv says why", file=sys.stderr)
     return corpus

@@ -1,5 +1,6 @@
-"""Your own recordings: a folder of audio files and one CSV ``file_name,caption_1..caption_n`` (the Clotho layout)."""
+"""Your own recordings: a folder of audio files and one CSV of captions (`tables.captions`)."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tqdm import tqdm
 
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
-from aacstudy.corpus.tables import audio_names, captions, digest
+from aacstudy.corpus.tables import audio_names, captions, digest, unusable
 from aacstudy.options import CorpusOptions
 
 SPLIT = "test"
@@ -31,21 +32,27 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
     """Read a folder and list everything wrong with it; each defect names file, row and field."""
     root = Path(root).resolve()
     table = _csv(root)
-    rows, defects = captions(table, ragged=True)
+    rows, defects = captions(table)
     audio = root / "audio" if (root / "audio").is_dir() else root
     clips, texts = [], []
     found = examine([audio / name for _, name, _ in rows], decode, workers)
     for (line, name, own), seconds in zip(
         rows, tqdm(found, f"checking {root.name}", len(rows), unit="clip"), strict=True
     ):
+        plain = os.path.normpath(name)
+        if os.path.isabs(name) or plain != name:
+            defects.append(
+                f"{table}, line {line}, file_name: {name!r} wants the name in {audio}, {Path(plain).name!r}"
+            )
+            continue
         if isinstance(seconds, AudioError):
-            defects.append(f"{table}, line {line}, file_name: {seconds}")
+            defects.append(unusable(table, line, name, seconds))
             continue
         clip = f"{SPLIT}/{name}"
         clips.append((clip, SPLIT, str(audio / name), seconds))
         texts += [(clip, text) for text in own]
     if rows:  # without any row the table is at fault, not every file
-        unnamed = sorted(audio_names(audio) - {name for _, name, _ in rows})
+        unnamed = sorted(audio_names(audio) - {Path(name).name for _, name, _ in rows})
         defects += [f"{audio / name}: has no row in {table.name}" for name in unnamed]
     corpus = Corpus(
         root,
@@ -56,13 +63,13 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Index a checked folder's recordings in ``folder``; the audio stays where it is. Any defect raises."""
+    """Index a checked folder in ``folder``; the audio stays where it is. Any defect raises."""
     return write_index(folder, *check(Path(options.root), True, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned
 def fingerprint(root: str) -> str:
-    """Digest of the CSV's text and of the audio files' names, sizes and times: changes when the corpus may have."""
+    """Digest of the CSV's text and of the audio files' names, sizes and times."""
     if not root:
         raise CorpusError(
             ["corpus.root: empty; name the folder of your recordings (make study STUDY=own DATA=folder)"]

@@ -1,24 +1,33 @@
-"""CSV tables of captions, read row by row: every defect is found, and none hides another row."""
+"""The one reader of CSV tables: every defect names file, line and field, none hides another."""
 
 import csv
 import hashlib
 import io
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from aacstudy.corpus.audio import FOREIGN, READABLE
 from aacstudy.corpus.text import normalise
+
+CLIP = ("file_name", "clip", "youtube_id")  # what the column of clips may be called
+TEXT = ("caption", "text")  # what the column of captions may be called, where each has a row
+LAYOUTS = "file_name,caption_1,...,caption_n or file_name,caption"
 
 
 def records(
     path: Path, wants: str, fits: Callable[[list[str]], bool], encoding: str = "utf-8-sig"
 ) -> tuple[list[str], list[tuple[int, dict[str, str], str]], list[str]]:
-    """A table's column names, its rows as (line, fields by column, defect), and the defects of the table as a whole.
+    """A table's column names, its rows as (line, fields by column, defect), and the defects of the
+    table as a whole.
 
-    A row that cannot be read has a defect and the fields before its break. ``fits`` judges the header, ``wants`` says
-    what it should be; a header that does not fit gives no rows.
+    A row that cannot be read has a defect and the fields before its break. ``fits`` judges the
+    header, ``wants`` says what it should be; a header that does not fit gives no rows.
     """
     if not path.is_file():
         return [], [], [f"{path}: no such file; it wants {wants}"]
@@ -31,12 +40,18 @@ def records(
     lines = _split(io.StringIO(text, newline="").readlines())
     _, header, wrong = next(lines, (1, [], ""))
     named = [name for name in header if name]
-    if wrong or not fits(header) or len(set(named)) < len(named):
-        return [], [], [f"{path}, header: wants {wants} and is {','.join(header) or 'empty'}"]
+    twice = next((name for name in named if named.count(name) > 1), "")
+    if wrong or not fits(header) or twice:
+        shown = textwrap.shorten(",".join(header), 200) or "empty"
+        also = f"; column {twice!r} stands twice" if twice else ""
+        return [], [], [f"{path}, header: wants {wants} and is {shown}{also}"]
     rows = []
     for line, row, wrong in lines:
         if wrong:
-            wrong = f"not CSV ({wrong}); a text with a comma or quote needs quotes, and a quote inside it a second one"
+            wrong = (
+                f"not CSV ({wrong}); a text with a comma or quote needs quotes, and a quote inside it a "
+                f"second one"
+            )
         elif row and len(row) != len(header):
             wrong = f"{len(row)} fields, the header has {len(header)}; unquoted comma?"
         if row:
@@ -45,7 +60,7 @@ def records(
 
 
 def _split(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
-    """Each record's first line, its fields and what is wrong with it; after a broken one goes on with the next line."""
+    """Each record's first line, fields and what is wrong; a broken one hides no later line."""
     begin = 0
     while begin < len(lines):
         reader = csv.reader(lines[begin:], strict=True)
@@ -61,35 +76,75 @@ def _split(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
             begin += 1
 
 
-def captions(path: Path, ragged: bool) -> tuple[list[tuple[int, str, list[str]]], list[str]]:
-    """Rows of ``file_name,caption_1..caption_n`` as (line, file name, captions), and the defects found on the way.
+def read(path: Path, wants: str, fits: Callable[[list[str]], bool]) -> pd.DataFrame:
+    """A table as text, its rows named by their lines; ValueError with all defects, if any."""
+    header, rows, defects = records(Path(path), wants, fits)
+    lines, fields, broken = zip(*rows) if rows else ((), (), ())
+    if defects := [*defects, *filter(None, broken)]:
+        raise ValueError("\n".join(defects))
+    return pd.DataFrame(fields, index=lines, columns=header, dtype=str)
 
-    ragged: a clip may have fewer captions than others, its other fields are empty (but not the first). A row that
-    cannot be read gives its file name and no captions, so that its recording is not blamed for having no row.
+
+def read_column(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
+    """A column of `read` as finite numbers; ValueError names file, line and field of any other."""
+    numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        text = table[name].iloc[wrong[0]]
+        raise ValueError(f"{path}, line {table.index[wrong[0]]}, {name}: {text!r} is no finite number")
+    return numbers
+
+
+def captions(path: Path, ragged: bool = True) -> tuple[list[tuple[int, str, list[str]]], list[str]]:
+    """Clips of a table as (line, file name, captions), and the defects found on the way.
+
+    Either a row for each clip, ``file_name,caption_1..caption_n``, or one for each caption,
+    ``file_name,caption``; see ``CLIP`` and ``TEXT`` for other names. ragged: a clip may have fewer
+    captions than others, its other fields are empty (but not the first). A row that cannot be read
+    gives its file name and no captions, so that its recording is not blamed for having no row.
     """
+    clips: dict[str, tuple[int, str, list[str]]] = {}
+    rows, defects = _rows(path, ragged)
+    for line, name, texts in rows:
+        clips.setdefault(name, (line, name, []))[2].extend(texts)
+    return list(clips.values()), defects
 
-    def numbered(header: list[str]) -> list[str]:
-        return [name for name in header if re.fullmatch(r"caption_\d+", name)]
 
-    wants = "file_name,caption_1,...,caption_n"
-    header, table, defects = records(path, wants, lambda names: "file_name" in names and numbered(names))
-    columns = numbered(header)
+def read_captions(path: Path) -> pd.DataFrame:
+    """Captions as ``clip``, ``text``, a row each, by line; ValueError lists all defects."""
+    rows, defects = _rows(path, True)
+    if defects:
+        raise ValueError("\n".join(defects))
+    found = [(line, name, text) for line, name, texts in rows for text in texts]
+    return pd.DataFrame(found, columns=["line", "clip", "text"]).set_index("line")
+
+
+def _rows(path: Path, ragged: bool) -> tuple[list[tuple[int, str, list[str]]], list[str]]:
+    header, table, defects = records(Path(path), LAYOUTS, lambda names: all(caption_columns(names)))
+    clip, columns = caption_columns(header)
     rows, seen = [], {}
     for line, fields, broken in table:
-        name = fields.get("file_name", "")
+        name, given = fields.get(clip, ""), []
         if broken:
             defects.append(broken)
-            rows += [(line, name, [])] if name else []
-        elif not name:
-            defects.append(f"{path}, line {line}, file_name: empty")
-        elif name in seen:
-            defects.append(f"{path}, line {line}, file_name: {name!r} stands on line {seen[name]} already")
+        elif not name.strip():
+            defects.append(f"{path}, line {line}, {clip}: empty")
+        elif name in seen and columns[0] not in TEXT:
+            defects.append(f"{path}, line {line}, {clip}: {name!r} stands on line {seen[name]} already")
         else:
-            seen[name] = line
+            seen.setdefault(name, line)
             given = [c for c in columns if not ragged or fields[c].strip() or c == columns[0]]
             defects += no_words(path, line, {column: fields[column] for column in given})
+        if (broken and name) or given:
             rows.append((line, name, [fields[column] for column in given]))
     return rows, defects
+
+
+def caption_columns(header: list[str]) -> tuple[str, list[str]]:
+    """The column of clips and the columns of captions, empty where there is none."""
+    clip = next((name for name in CLIP if name in header), "")
+    wide = [name for name in header if re.fullmatch(r"caption_\d+", name)]
+    return clip, wide or [name for name in TEXT if name in header][:1]
 
 
 def no_words(path: Path, line: int, texts: dict[str, str]) -> list[str]:
@@ -101,8 +156,13 @@ def no_words(path: Path, line: int, texts: dict[str, str]) -> list[str]:
     ]
 
 
+def unusable(path: Path, line: int, name: str, error: Exception) -> str:
+    """The defect of a row whose recording cannot be used; invisible characters are shown."""
+    return f"{path}, line {line}, file_name{'' if name.isprintable() else f' {name!r}'}: {error}"
+
+
 def audio_names(folder: Path) -> set[str]:
-    """Names of the audio files in a folder, none if there is no such folder; hidden files do not count."""
+    """Names of the audio files in a folder, if there is one; hidden files do not count."""
     if not folder.is_dir():
         return set()
     suffixes = READABLE + FOREIGN
@@ -112,9 +172,11 @@ def audio_names(folder: Path) -> set[str]:
 
 
 def digest(tables: Iterable[Path], root: Path, audio: Iterable[str]) -> str:
-    """Digest of tables' content and of audio files' names, sizes and times: changes when the corpus may have.
+    """Digest of tables' content and of audio files' names, sizes and times: changes when the corpus
+    may have.
 
-    ``audio`` are paths below ``root``. The audio itself is not read: 50 000 files take a second or two.
+    ``audio`` are paths below ``root``. The audio itself is not read: 50 000 files take a second or
+    two.
     """
     found = hashlib.sha256()
     for path in tables:

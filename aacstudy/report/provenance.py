@@ -1,4 +1,4 @@
-"""Where a page comes from: commit, versions, parameters, seeds, artifacts and times, and nothing about who ran it."""
+"""Where a page comes from: commit, versions, parameters, artifacts, times; not who ran it."""
 
 import importlib.metadata
 import os
@@ -20,22 +20,19 @@ PACKAGES = (
     "papermill",
     "nbconvert",
 )
+# absolute paths within a text, all but their last part
+FOLDERS = re.compile(r"(?<![\w.:/])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)*/(?=[\w.@+-]+)")
 
 
 def collect(
-    parameters: dict,
-    artifacts: list[dict],
-    started: datetime,
-    device: str = "cpu",
-    seeds: list[int] | None = None,
+    parameters: dict, artifacts: list[dict], started: datetime, device: str, seeds: list[int]
 ) -> dict:
     """The record for page.provenance, made of plain JSON types.
 
-    `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began (taken as UTC where
-    it has no zone); `seeds` default to those found in the parameters. Absolute paths keep their last part only.
+    `artifacts` are dicts with stage, key and seconds; `started`, with its zone, is when it began.
+    Absolute paths keep their last part only.
     """
     now = datetime.now(UTC)
-    started = started if started.tzinfo else started.replace(tzinfo=UTC)
     fields = ("stage", "key", "seconds", "reused")
     return {
         "commit": commit(),
@@ -44,9 +41,9 @@ def collect(
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": cores(),
-        "device": str(device),
+        "device": device,
         "versions": versions(),
-        "seeds": _seeds(parameters) if seeds is None else [int(seed) for seed in seeds],
+        "seeds": seeds,
         "parameters": private(parameters),
         "artifacts": [private({f: artifact[f] for f in fields if f in artifact}) for artifact in artifacts],
     }
@@ -58,7 +55,7 @@ def cores() -> int:
 
 
 def commit(folder: Path | None = None) -> str:
-    """The commit of the code in this folder, '+ changes' where something differs from it, 'unknown' outside git."""
+    """The commit of the code in a folder, '+ changes' where it differs, 'unknown' outside git."""
     folder = Path(__file__).parent if folder is None else folder
 
     def git(*arguments: str) -> str | None:
@@ -69,10 +66,8 @@ def commit(folder: Path | None = None) -> str:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # an installed copy may lie in a folder that some other repository ignores
-    if not git("ls-files", "."):
-        return "unknown"
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head is None:
+    head = git("ls-files", ".") and git("rev-parse", "--short=12", "HEAD")
+    if not head:
         return "unknown"
     return f"{head} + changes" if git("status", "--porcelain") else head
 
@@ -89,7 +84,7 @@ def versions() -> dict[str, str]:
 
 
 def private(value):
-    """The value with plain JSON types, absolute paths and those below a home folder cut to '…/<last part>'."""
+    """The value in plain JSON types, absolute paths cut to '…/<last part>'."""
     if isinstance(value, dict):
         return {str(key): private(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
@@ -99,14 +94,3 @@ def private(value):
         absolute = re.match(r"(/|~|[A-Za-z]:[\\/]|\\\\|file:)", text)
         return "…/" + re.split(r"[\\/]", text.rstrip("/\\"))[-1] if absolute else text
     return value.item() if hasattr(value, "item") else value
-
-
-def _seeds(parameters: dict) -> list[int]:
-    """All integers under keys named seed or seeds, at any depth."""
-    found: list[int] = []
-    for key, value in parameters.items():
-        if isinstance(value, dict):
-            found += _seeds(value)
-        elif str(key) in ("seed", "seeds"):
-            found += [int(seed) for seed in (value if isinstance(value, list | tuple) else [value])]
-    return sorted(set(found))

@@ -1,11 +1,12 @@
-"""A matrix of any audio-caption system from one file: a zarr group of losses, an NPZ file or a CSV file.
+"""A matrix of any audio-caption system from one file.
 
 * zarr: what `Losses.write` stored (a study's ``losses.zarr``).
-* NPZ: ``nll`` (sums of −log p) with ``tokens`` [captions], or ``loss`` (lower is better), or ``score`` (higher is
-  better), each [audios, captions]; and ``owners`` [captions], the row of each caption's audio. Optional: ``audios``,
-  ``captions``, ids as text; with both ids, ``owners`` may hold audio ids instead of rows. Nothing is unpickled.
-* CSV: the header holds ``audio`` and the captions' ids, each line an audio's id and its numbers; beside it an owners
-  file with columns ``caption`` and ``audio``, a line for each caption. Numbers are scores, or losses if so said.
+* NPZ: ``nll`` (sums of −log p) with ``tokens`` [captions], or ``loss`` (lower is better), or
+  ``score`` (higher is better), each [audios, captions]; and ``owners`` [captions], the row of each
+  caption's audio. Optional: ``audios``, ``captions``, ids as text; with both, ``owners`` may hold
+  audio ids instead of rows. Nothing is unpickled.
+* CSV: the header holds ``audio`` and the captions' ids, each line an audio's id and its numbers
+  (scores, or losses if so said); beside it an owners file with columns ``caption`` and ``audio``.
 
 Errors are ValueError and name file, line or entry, and field.
 """
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aacstudy.scoring.store import Losses
+from aacstudy.corpus import tables
+from aacstudy.scoring.matrix import Losses
 
 KINDS = ("nll", "loss", "score")
 
@@ -126,58 +128,25 @@ def _owners(path: Path, owners: np.ndarray, audios: list[str]) -> np.ndarray:
 
 
 def _csv(path: Path, owners: Path, losses: bool) -> Losses:
-    table = _table(path)
-    if table.columns[0] != "audio" or len(table.columns) < 2 or table.empty:
-        raise ValueError(
-            f"{path}, line 1: the header is 'audio' and the captions' ids, below it a line for each audio"
-        )
-    audios, captions = table["audio"].tolist(), list(table.columns[1:])
-    for line, audio in enumerate(audios, start=2):
-        if audios.index(audio) + 2 != line:
-            raise ValueError(f"{path}, line {line}, audio: {audio!r} stands twice")
-    values = np.full((len(audios), len(captions)), np.nan)
-    for column, caption in enumerate(captions):
-        numbers = pd.to_numeric(table[caption], errors="coerce").to_numpy(dtype=float)
-        bad = np.flatnonzero(~np.isfinite(numbers))
-        if len(bad):
-            raise ValueError(
-                f"{path}, line {bad[0] + 2}, {caption}: {table[caption].iloc[bad[0]]!r} is no finite number"
-            )
-        values[:, column] = numbers
+    wants = "audio and the captions' ids, below it a line for each audio"
+    table = tables.read(path, wants, lambda names: names[:1] == ["audio"] and len(names) > 1)
+    audios, captions = _unique(path, table, "audio"), list(table.columns[1:])
+    values = np.stack([tables.read_column(path, table, caption) for caption in captions], axis=1)
     nll = (values if losses else -values).astype(np.float32)
-    rows = _owners_file(owners, audios, captions, path)
+    owned = tables.read(owners, "caption,audio", lambda names: {"caption", "audio"} <= set(names))
+    for line, audio in owned["audio"].items():
+        if audio not in audios:
+            raise ValueError(f"{owners}, line {line}, audio: {audio!r} is no audio of {path}")
+    owner = dict(zip(_unique(owners, owned, "caption"), owned["audio"]))
+    for caption in captions:
+        if caption not in owner:
+            raise ValueError(f"{owners}: no line for caption {caption!r} of {path}")
+    rows = np.array([audios.index(owner[caption]) for caption in captions])
     return Losses(nll, np.ones(len(captions), dtype=np.int64), rows, audios, captions, {"matrix": path.name})
 
 
-def _owners_file(path: Path, audios: list[str], captions: list[str], matrix: Path) -> np.ndarray:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such owners file")
-    table = _table(path)
-    for name in ("caption", "audio"):
-        if name not in table:
-            raise ValueError(f"{path}, line 1: no column {name!r}; it has {', '.join(table.columns)}")
-    rows = {audio: row for row, audio in enumerate(audios)}
-    owner: dict[str, int] = {}
-    for line, (caption, audio) in enumerate(zip(table["caption"], table["audio"]), start=2):
-        if audio not in rows:
-            raise ValueError(f"{path}, line {line}, audio: {audio!r} is no audio of {matrix}")
-        if caption in owner:
-            raise ValueError(f"{path}, line {line}, caption: {caption!r} stands twice")
-        owner[caption] = rows[audio]
-    for caption in captions:
-        if caption not in owner:
-            raise ValueError(f"{path}: no line for caption {caption!r} of {matrix}")
-    return np.array([owner[caption] for caption in captions])
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """A CSV file as text; a column name that stands twice is an error, where pandas would rename it."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no CSV table ({error})") from error
-    names = table.iloc[0].tolist()
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{path}, line 1: column {name!r} stands twice")
-    return table.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
+def _unique(path: Path, table: pd.DataFrame, name: str) -> list[str]:
+    """A column of ids; ValueError where one stands twice."""
+    for line, one in table[name][table[name].duplicated()].items():
+        raise ValueError(f"{path}, line {line}, {name}: {one!r} stands twice")
+    return table[name].tolist()

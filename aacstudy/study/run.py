@@ -132,36 +132,39 @@ def _package_digest() -> str:
         path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    return module_digest(("aacstudy.report.render",)) + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return (
+        module_digest(("aacstudy.report.execute", "aacstudy.report.index"))
+        + hashlib.sha256(text.encode()).hexdigest()[:12]
+    )
 
 
 def run_notebook(study: Study, name: str) -> None:
     """Execute a notebook into the study's report folder and convert it to HTML."""
     from aacstudy.paths import write_whole
-    from aacstudy.report import render  # here, as what it needs takes two seconds to import
+    from aacstudy.report import execute  # here, as what it needs takes two seconds to import
     from aacstudy.report.provenance import private
 
     out = paths.report(study.study)
     executed = out / "notebooks" / f"{name}.ipynb"
-    render.execute(notebooks.file(name), executed, study.parameters(), out)
+    execute.execute(notebooks.file(name), executed, study.parameters(), out)
     text = executed.read_text(encoding="utf-8")
     for path in (study.corpus.root, study.scoring.matrix):
         if Path(path).is_absolute():  # a page may be published: it names the folder, not where it lies
             text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
     write_whole(executed, text.encode("utf-8"))
     pages = [(f"{one}.html", notebooks.read(one).title) for one in study.notebooks]
-    render.to_html(executed, out / f"{name}.html", study.study, pages)
+    execute.to_html(executed, out / f"{name}.html", study.study, pages)
 
 
 def build_index(study: Study) -> Path:
     """Merge the pages' numbers into results.json and write index.html."""
-    from aacstudy.report import render
+    from aacstudy.report import index
 
     out = paths.report(study.study)
     for page in (out / "pages").glob("*.json"):
         if page.stem not in study.notebooks:
             page.unlink()
-    results = render.gather_results(out)
+    results = index.gather_results(out)
     about = {
         "name": study.study,
         "description": study.description,
@@ -170,8 +173,8 @@ def build_index(study: Study) -> Path:
         "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
     headlines = [row for row in HEADLINES if row[1] in results]
-    pages = [(name, notebooks.read(name).title) for name in study.notebooks]
-    return render.index(out, about, pages, headlines, _citation())
+    titles = [(name, notebooks.read(name).title) for name in study.notebooks]
+    return index.index(out, about, titles, headlines, _citation())
 
 
 def _citation() -> Path | None:

@@ -1,4 +1,5 @@
-"""What studies found, as Markdown for files in git: a run's facts, findings, headline numbers, answers and scorecard.
+"""What studies found, as Markdown for files in git: a run's facts, findings, headline numbers,
+answers and scorecard.
 
 It reads what a finished study left in its reports, and computes nothing.
 """
@@ -11,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aacstudy import paths
-from aacstudy.report import records
-from aacstudy.report.provenance import private
-from aacstudy.report.streams import FOLDERS
+from aacstudy.report import index
+from aacstudy.report.provenance import FOLDERS, private
 from aacstudy.study.parameters import Study, StudyError
 from aacstudy.study.run import HEADLINES, SIZES
 
-# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with the interval it has;
-# kind is one of records.FORMS. A study that lacks a number of a row has no such row.
+# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with
+# the interval it has; kind is one of index.FORMS. A study that lacks a number has no such row.
 FINDINGS = (
     ("Does the encoder hear?", "mAP {tagging.map:percent}, {n.tagging.clips:size} tagging clips, one encoder",
      "{chance.tagging.map:percent}"),
     ("Does it caption?", "CIDEr-D {captioning.cider_d:score}",
-     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's {captioning.nearest.cider_d:score}"),
+     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's "
+     "{captioning.nearest.cider_d:score}"),
     ("Text finds audio by raw loss", "hit@1 {t2a.hit@1:percent}", "{chance.t2a.hit@1:percent}"),
     ("Audio finds text by raw loss", "hit@1 {a2t.raw.hit@1:percent}", "{chance.a2t.hit@1:percent}"),
     ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; {a2t.min_max.hit@1.pessimistic_ties:percent} "
@@ -39,7 +40,8 @@ FINDINGS = (
     ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, {n.bat.items:size} items",
      "blind {bat.blind:percent}"),
     ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
-     "blind {bat.positions.blind:percent}; own frames in drawn orders {bat.positions.shuffled_frames:percent}"),
+     "blind {bat.positions.blind:percent}; own frames in drawn orders "
+     "{bat.positions.shuffled_frames:percent}"),
     ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; {bat.shuffled.accuracy:percent}", ""),
     ("Same two sounds in both orders: caption and clip both told apart", "{pairs.base.reversed.group:percent} as published, "
      "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf scorer 0 %"),
@@ -66,19 +68,20 @@ class Run:
 
     @classmethod
     def read(cls, study: Study) -> "Run":
-        """Read a study's reports; StudyError names what of them is missing and the command that makes it."""
+        """Read a study's reports; StudyError names what is missing and what makes it."""
         folder = paths.report(study.study)
-        file, pages = folder / "results.json", records.read(folder)
+        file, pages = folder / "results.json", index.read(folder)
         missing = [name for name in study.notebooks if not pages.get(name, {}).get("provenance")]
         missing = [file.name] * (not file.exists()) + [f"the page of {name}" for name in missing]
         again = f"python -m aacstudy run {study.study}"
         if missing:
             raise StudyError(
-                f"study {study.study} is not finished: its reports lack {', '.join(missing)}; make them: {again}"
+                f"study {study.study} is not finished: its reports lack {', '.join(missing)}; make them: "
+                f"{again}"
             )
         results = json.loads(file.read_text(encoding="utf-8"))
         pages = {name: pages[name] for name in study.notebooks}
-        if results != records.merge(pages):
+        if results != index.merge(pages):
             raise StudyError(
                 f"study {study.study}: {file.name} does not hold its pages' numbers; make it anew: {again}"
             )
@@ -94,7 +97,7 @@ def read(names: Sequence[str]) -> list[Run]:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """Everything of every run; what a run shares with one before, to every printed digit, stands there only."""
+    """Everything of every run; what a run before it has to every printed digit is left out."""
     parts: list[str] = []
     said: set[str] = set()
     for run in runs:
@@ -110,7 +113,8 @@ def summary(runs: Sequence[Run]) -> str:
         parts += [f"### `{run.study.study}`", _table(("the run", ""), _fact_rows(run))]
         if shared := sum(line in said for line in lines):
             parts.append(
-                f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left out."
+                f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left "
+                f"out."
             )
         for head, block in blocks.items():
             if head is _CHANGE_HEAD and block:
@@ -134,12 +138,14 @@ def ablations(runs: Sequence[Run]) -> str:
     found = next(filter(None, map(_change_rows, runs)), None)
     if not found:
         raise StudyError(
-            f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that does, such as ablations"
+            f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that "
+            f"does, such as ablations"
         )
     return _table(_CHANGE_HEAD, found)
 
 
-# What may stand between marks of a file, such as <!-- findings --> and <!-- /findings -->, each alone on a line.
+# What may stand between marks of a file, such as <!-- findings --> and <!-- /findings -->, each
+# alone on a line.
 BLOCKS: dict[str, Callable[[Sequence[Run]], str]] = {
     "summary": summary,
     "findings": findings,
@@ -148,7 +154,7 @@ BLOCKS: dict[str, Callable[[Sequence[Run]], str]] = {
 
 
 def fill(text: str, runs: Sequence[Run], file: str = "the text") -> str:
-    """The text with anew what stands between its marks; StudyError where it has none, or one without its other."""
+    """The text with new content between its marks; StudyError where they are missing or broken."""
     filled = text
     for name, write in BLOCKS.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -178,21 +184,21 @@ def fill_files(files: Iterable[Path], runs: Sequence[Run]) -> None:
 
 def _fact_rows(run: Run) -> Rows:
     """What was run, where and when; of the machine nothing that names it."""
-    study, found = run.study, records.provenances(run.records)
+    study, found = run.study, index.provenances(run.records)
     sizes = {label: run.results[key] for label, key in SIZES.items() if key in run.results}
     days = sorted({one["time"][:10] for one in found})
     packages = sorted({f"{name} {version}" for one in found for name, version in one["versions"].items()})
     page = private(study.parameters())
     changed = {name for one in found for name, value in one["parameters"].items() if page.get(name) != value}
-    facts = records.facts(run.records, study.notebooks, sizes, study.seeds)
+    facts = index.facts(run.records, study.notebooks, sizes, study.seeds)
     if "changes" in facts.get("commit", ""):
         facts["commit"] += " (the tree was not clean)"
     if changed := changed - {"description"}:
         facts["not as on the study's page"] = ", ".join(sorted(changed))
     facts |= {
         "date": " to ".join(dict.fromkeys((days[0], days[-1]))),
-        "machine": f"{records.distinct(run.records, 'cpu_count')} cores, {records.distinct(run.records, 'platform')}",
-        "versions": f"Python {records.distinct(run.records, 'python')}, {', '.join(packages)}",
+        "machine": f"{index.distinct(run.records, 'cpu_count')} cores, {index.distinct(run.records, 'platform')}",
+        "versions": f"Python {index.distinct(run.records, 'python')}, {', '.join(packages)}",
     }
     command = COMMANDS.get(study.study, f"make study STUDY={study.study}")
     return [f"| command | `{command}` |", *_rows(facts.items())]
@@ -210,7 +216,7 @@ def _finding_rows(run: Run) -> Rows:
 
 
 def _headline_rows(run: Run) -> Rows:
-    shown = [records.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
+    shown = [index.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
     return _rows((row["label"], row["value"], row["interval"], row["n"], row["note"]) for row in shown)
 
 
@@ -236,7 +242,7 @@ def _change_rows(run: Run) -> Rows:
 
 def _shown(results: Mapping[str, float], key: str, kind: str) -> str:
     """A number with its interval: `41.1 % [36.9, 45.5]`; a dash where it was not measured."""
-    (value, low, high), unit = records.formatted(results, key, kind)
+    (value, low, high), unit = index.formatted(results, key, kind)
     if value is None:
         return "–"
     ends = f" [{low}, {high}]" if low and high else ""
@@ -261,6 +267,6 @@ def _plain(text: str) -> str:
 
 
 def _inline(markdown: str) -> str:
-    """Markdown on one line: its emphasis stays, but a caption in it becomes no HTML, link or picture."""
+    """Markdown on one line; a caption in it becomes no HTML, link or picture."""
     line = " ".join(filter(None, map(str.strip, markdown.splitlines())))
     return re.sub(r"\](?=[(\[:])", r"\]", html.escape(line, quote=False))

@@ -1,6 +1,6 @@
-"""What is wrong with a caption, as far as words can show it: events, their order, repetition, sameness.
+"""What is wrong with a caption, as far as words show it: events, order, repetition, sameness.
 
-Events are known for soundscapes alone, whose grammar also tells how each one is named; a caption that names none of its
+Events are known for scenes that were composed, whose grammar also tells how each one is named; a caption that names none of its
 paraphrases ("an animal makes a sound") names no event here.
 """
 
@@ -11,7 +11,7 @@ from functools import cache
 
 import pandas as pd
 
-from aacstudy.corpus.soundscapes.grammar import PHRASES
+from aacstudy.corpus.soundscapes.grammar import ALL_PHRASES
 from aacstudy.corpus.text import tokenise
 
 CATEGORIES = {
@@ -29,13 +29,13 @@ _COMMON = 3  # clips
 def _patterns() -> list[tuple[str, re.Pattern]]:
     return [
         (event, re.compile(rf"\b{subject} (?:{finite}|(?:is |are )?{gerund})\b"))
-        for event, phrases in PHRASES.items()
+        for event, phrases in ALL_PHRASES.items()
         for subject, finite, gerund in phrases
     ]
 
 
 def named_events(caption: str) -> list[str]:
-    """Sound events of the soundscapes that a caption names, in the order of its words."""
+    """Sound events of the grammar that a caption names, in the order of its words."""
     text = " ".join(tokenise(caption))
     places: dict[str, int] = {}
     for event, pattern in _patterns():
@@ -45,7 +45,8 @@ def named_events(caption: str) -> list[str]:
 
 
 def said_order(caption: str) -> list[str]:
-    """The two events of a caption in the order in which it says that they are heard; empty where it says none."""
+    """The two events of a caption in the order in which it says that they are heard; empty where it
+    says none."""
     words = tokenise(caption)
     events = named_events(caption)
     text = f" {' '.join(words)} "
@@ -59,8 +60,8 @@ def said_order(caption: str) -> list[str]:
 def find(captions: Sequence[str], clips: Sequence[str], events: pd.DataFrame) -> pd.DataFrame:
     """Faults of captions: bool [captions, categories], see ``CATEGORIES``; several may hold.
 
-    clips: the clip of each caption. events: ``clip``, ``event``, ``onset``, ``offset`` (s); without rows only the categories
-    that need no annotation are there.
+    clips: the clip of each caption. events: ``clip``, ``event``, ``onset``, ``offset`` (s); without
+    rows only the categories that need no annotation are there.
     """
     from spacy.lang.en.stop_words import STOP_WORDS  # here, as importing spaCy takes a second
 
@@ -90,11 +91,11 @@ def _event_faults(caption: str, events: pd.DataFrame) -> dict[str, bool]:
         "wrong_order": False,
     }
     if order and set(order) == set(there):
-        faults["wrong_order"] = order != there or not _in_turn(events)
+        faults["wrong_order"] = order != there or not in_turn(events)
     return faults
 
 
-def _in_turn(events: pd.DataFrame) -> bool:
+def in_turn(events: pd.DataFrame) -> bool:
     """Whether two events follow each other: their spans may touch, as sounds fade, but share less than half of the shorter."""
     first, second = events[["onset", "offset"]].to_numpy()
     shared = min(first[1], second[1]) - max(first[0], second[0])

@@ -53,13 +53,19 @@ def synthesise(event: str, rng: np.random.Generator, seconds: float, sample_rate
         raise ValueError(f"unknown event {event!r}; did you mean {near!r}? Known: {', '.join(EVENTS)}")
     n = round(seconds * sample_rate)
     audio = globals()[f"_{event}"](rng, n, sample_rate)  # each name has its function below
+    audio = faded(audio, sample_rate)
+    return audio / active_rms(audio, sample_rate)
+
+
+def faded(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """A sound [samples] that fades over 8 ms at both ends, of mean zero."""
+    n = len(audio)
     fade = min(round(_FADE_S * sample_rate), n // 4)
     window = np.ones(n)
     window[:fade] = np.sin(0.5 * np.pi * np.arange(fade) / fade) ** 2
     window[n - fade :] = window[:fade][::-1]
     # The mean is taken under the window, so that the faded signal has none.
-    audio = (audio - np.sum(audio * window) / np.sum(window)) * window
-    return audio / active_rms(audio, sample_rate)
+    return (audio - np.sum(audio * window) / np.sum(window)) * window
 
 
 def active_rms(x: np.ndarray, sample_rate: int) -> float:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aacstudy.corpus.soundscapes import esc50
+
 # class -> paraphrases (subject, finite verb, gerund), the most usual first; "an animal" etc. below.
 PHRASES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "dog": (("a dog", "barks", "barking"), ("a puppy", "yaps", "yapping"), ("a hound", "bays", "baying"), ("dogs", "bark", "barking")),
@@ -62,6 +64,20 @@ SUPERORDINATE = (
     | {name: _MACHINE for name in ("engine", "helicopter", "siren", "horn", "vacuum", "alarm", "phone", "train")}
     | {name: _OBJECT for name in ("footsteps", "knock", "typing", "clock", "bell", "glass", "saw", "hammer")}
 )  # fmt: skip
+
+# The same of every kind of sound that captions can name: the synthesiser's first, in the order of EVENTS.
+ALL_PHRASES = PHRASES | esc50.PHRASES
+_GROUPS = {
+    "animal": _ANIMAL,
+    "person": _PERSON,
+    "water": _WATER,
+    "machine": _MACHINE,
+    "object": _OBJECT,
+    "something": ("something", "makes a sound", "making a sound"),
+}
+ALL_SUPERORDINATE = SUPERORDINATE | {
+    name: _GROUPS[group] for group, names in esc50.GROUPS.items() for name in names
+}
 
 MANNERS = ("loudly", "quietly", "repeatedly", "continuously", "softly", "steadily", "rapidly")
 PLACES = (
@@ -170,10 +186,10 @@ class _Clause:
 
 
 def _clause(event: str, rng: np.random.Generator, rates: Rates, adverb: float) -> _Clause:
-    choices = PHRASES[event]
+    choices = ALL_PHRASES[event]
     phrase = choices[_zipf(rng, len(choices), rates.rare)]
     if rng.random() < rates.superordinate:
-        phrase = SUPERORDINATE[event]
+        phrase = ALL_SUPERORDINATE[event]
     adverbs = []
     if rng.random() < adverb:
         adverbs.append(MANNERS[_zipf(rng, len(MANNERS), rates.rare)])
@@ -304,10 +320,10 @@ def exchange_subjects(text: str, mentions: tuple[str, ...]) -> str:
     It has none where a subject cannot be found, where one is plural and the other is not (the verbs would give it away), and
     where both are of one kind ("a man speaks while a woman talks" is as true the other way round).
     """
-    if len(mentions) != 2 or len({SUPERORDINATE.get(event) for event in mentions}) == 1:
+    if len(mentions) != 2 or len({ALL_SUPERORDINATE.get(event) for event in mentions}) == 1:
         return ""
     lower = text[:1].lower() + text[1:]
-    found = [_subject(lower, event) for event in mentions if event in PHRASES]
+    found = [_subject(lower, event) for event in mentions if event in ALL_PHRASES]
     if len(found) < 2 or None in found:
         return ""
     (subject_a, at_a, number_a), (subject_b, at_b, number_b) = sorted(found, key=lambda one: one[1])
@@ -321,7 +337,7 @@ def exchange_subjects(text: str, mentions: tuple[str, ...]) -> str:
 def _subject(lower: str, event: str) -> tuple[str, int, bool] | None:
     """Subject of an event's clause in a caption, where it stands and whether it is singular; None if not just once."""
     found = set()
-    for subject, finite, gerund in (*PHRASES[event], SUPERORDINATE[event]):
+    for subject, finite, gerund in (*ALL_PHRASES[event], ALL_SUPERORDINATE[event]):
         for match in re.finditer(rf"\b{subject} ((is |are )?{gerund}|{finite})\b", lower):
             found.add((subject, match.start(), finite.split()[0].endswith("s")))
     return found.pop() if len(found) == 1 else None

@@ -1,13 +1,14 @@
-"""Scenes of one event, two in sequence or two at once, over background noise; short tagging clips; pairs of scenes.
+"""Scenes of one event, two in sequence or two at once, over noise; tagging clips; pairs of scenes.
 
-Everything about a clip follows from (seed, split, number), so clips can be made in any order and by any number
-of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the last-bit differences between
-processors: the files are the same bytes everywhere.
+Everything about a clip follows from (seed, split, number), so clips can be made in any order and by
+any number of processes. Audio is computed in float64 and rounded to 16 bits, which absorbs the
+last-bit differences between processors: the files are the same bytes everywhere.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from scipy import fft, signal
 from tqdm import tqdm
 
 from aacstudy.corpus import Corpus
-from aacstudy.corpus.soundscapes import grammar
+from aacstudy.corpus.soundscapes import esc50, grammar
 from aacstudy.corpus.soundscapes.events import EVENTS, active_rms, synthesise
 from aacstudy.options import CorpusOptions
 
@@ -27,13 +28,29 @@ ORDERS = ("ab", "ba", "both")
 KINDS = ("single", "sequence", "overlap")
 _STREAMS = (*SPLITS, PAIRS)
 
-# Everyday sounds are not equally frequent; the order below is from frequent to rare (Zipf, exponent 0.6).
+# Everyday sounds are not equally frequent; below, from frequent to rare (Zipf, exponent 0.6).
 _FREQUENT_FIRST = (
-    "man", "rain", "engine", "bird", "dog", "woman", "wind", "footsteps", "stream", "crowd", "typing", "bell",
-    "horn", "thunder", "baby", "applause", "siren", "phone", "knock", "cat", "clock", "laugh", "alarm", "cricket",
-    "helicopter", "cow", "vacuum", "glass",
+    "man", "rain", "engine", "bird", "dog", "woman", "wind", "footsteps", "stream", "crowd",
+    "typing", "bell", "horn", "thunder", "baby", "applause", "siren", "phone", "knock", "cat",
+    "clock", "laugh", "alarm", "cricket", "helicopter", "cow", "vacuum", "glass",
 )  # fmt: skip
 BY_FREQUENCY = _FREQUENT_FIRST + tuple(event for event in EVENTS if event not in _FREQUENT_FIRST)
+
+
+class Sounds(Protocol):
+    """Where the sounds of scenes come from: the synthesiser, or recordings."""
+
+    def __call__(
+        self, split: str, event: str, rng: np.random.Generator, seconds: float, sample_rate: int
+    ) -> np.ndarray:
+        """One event during the whole span, for a clip of a split: as `synthesise` gives it."""
+
+
+def synthesised(
+    split: str, event: str, rng: np.random.Generator, seconds: float, sample_rate: int
+) -> np.ndarray:
+    """An event from nothing: the same in all splits."""
+    return synthesise(event, rng, seconds, sample_rate)
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,8 @@ def _rng(options: CorpusOptions, split: str, number: int, purpose: int) -> np.ra
 def _distinct_events(
     rng: np.random.Generator, n: int, exponent: float, options: CorpusOptions
 ) -> tuple[str, ...]:
-    names = [event for event in BY_FREQUENCY if not options.events or event in options.events]
+    known = options.events or EVENTS
+    names = [event for event in (*BY_FREQUENCY, *esc50.PHRASES) if event in known]
     weights = 1.0 / np.arange(1, len(names) + 1) ** exponent
     chosen = rng.choice(len(names), size=n, replace=False, p=weights / weights.sum())
     return tuple(names[i] for i in chosen)
@@ -116,7 +134,10 @@ def _spans(kind: str, events: tuple[str, ...], seconds: float, rng: np.random.Ge
 
 
 def plan(split: str, number: int, options: CorpusOptions) -> Scene:
-    """Draw what a clip holds: 20 % one event, 50 % two in sequence, 30 % two at once; tagging clips 60 % one."""
+    """Draw what a clip holds: 20 % one event, 50 % two in sequence, 30 % two at once.
+
+    Tagging clips hold one event in 60 %, else two at once.
+    """
     rng = _rng(options, split, number, 0)
     tagging = split.startswith("tagging")
     seconds = options.tagging_seconds if tagging else options.seconds
@@ -139,10 +160,10 @@ def _surroundings(options: CorpusOptions, rng: np.random.Generator) -> dict:
 
 
 def plan_pair(number: int, options: CorpusOptions) -> tuple[Scene, Scene, Scene]:
-    """Three clips of the same two sounds: a before b, b before a, both at once; all else is the same.
+    """Three clips of the same two sounds: a before b, b before a, both at once; else the same.
 
-    A sound is made once, long enough for the whole clip; where the two come in sequence, only its beginning is heard,
-    the same samples in both orders.
+    A sound is made once, long enough for the whole clip; where the two come in sequence, only its
+    beginning is heard, the same samples in both orders.
     """
     rng = _rng(options, PAIRS, number, 0)
     seconds = options.seconds
@@ -194,46 +215,52 @@ def background(n: int, sample_rate: int, slope: float, hum: bool, rng: np.random
     return noise / np.sqrt(np.mean(noise**2))
 
 
-def render(scene: Scene, options: CorpusOptions) -> np.ndarray:
-    """Mix a scene: int16 [samples] at ``options.sample_rate``."""
+def streams(scene: Scene, options: CorpusOptions) -> list[np.random.Generator]:
+    """Generators of a scene's sounds, one for each span, and last that of its noise.
+
+    A pair's sounds have streams of their own, whatever their order; others draw from one in turn.
+    """
     rng = _rng(options, scene.split, scene.number, 1)
+    if not scene.order:
+        return [rng] * (len(scene.spans) + 1)
+    numbers = [list(grammar.ALL_PHRASES).index(event) for event in scene.events]
+    return [*(_rng(options, PAIRS, scene.number, 3 + number) for number in numbers), rng]
+
+
+def render(scene: Scene, options: CorpusOptions, sounds: Sounds = synthesised) -> np.ndarray:
+    """Mix a scene: int16 [samples] at ``options.sample_rate``."""
     n, rate = round(scene.seconds * options.sample_rate), options.sample_rate
+    *own, of_noise = streams(scene, options)
     mix = np.zeros(n)
-    for span in scene.spans:
+    for span, rng in zip(scene.spans, own):
         start = round(span.onset * rate)
-        if scene.order:
-            sound = _pair_sound(scene, span, options)[: n - start]
-        else:
-            sound = synthesise(span.event, rng, span.offset - span.onset, rate)[: n - start]
+        seconds = _whole(scene.seconds) if scene.order else span.offset - span.onset
+        sound = sounds(scene.split, span.event, rng, seconds, rate)
+        sound = (_beginning(sound, span, rate) if scene.order else sound)[: n - start]
         mix[start : start + sound.size] += sound * 10 ** (span.level / 20)
-    noise = background(n, rate, scene.noise_slope, scene.hum, rng)
+    noise = background(n, rate, scene.noise_slope, scene.hum, of_noise)
     mix = mix + noise * active_rms(mix, rate) * 10 ** (-scene.snr / 20)
     if scene.low_pass is not None:
         mix = signal.sosfilt(signal.butter(4, scene.low_pass, fs=rate, output="sos"), mix)
     return np.round(mix * (scene.peak * 32767 / np.max(np.abs(mix)))).astype(np.int16)
 
 
-def _pair_sound(scene: Scene, span: Span, options: CorpusOptions) -> np.ndarray:
-    """The beginning of a pair's sound, as long as the span says; from a stream of its own, wherever it is heard."""
-    rng = _rng(options, PAIRS, scene.number, 3 + EVENTS.index(span.event))
-    sound = synthesise(span.event, rng, _whole(scene.seconds), options.sample_rate)
-    kept = round(round(span.offset - span.onset, 3) * options.sample_rate)
+def _beginning(sound: np.ndarray, span: Span, rate: int) -> np.ndarray:
+    """The beginning of a pair's sound, as long as the span says."""
+    kept = round(round(span.offset - span.onset, 3) * rate)
     if kept >= sound.size:
         return sound
-    fade = round(0.008 * options.sample_rate)
+    fade = round(0.008 * rate)
     sound = sound[:kept].copy()
     sound[-fade:] *= np.linspace(1.0, 0.0, fade)
     return sound
 
 
-def _write(scene: Scene, folder: Path, options: CorpusOptions) -> None:
-    soundfile.write(
-        folder / "audio" / f"{scene.clip}.wav", render(scene, options), options.sample_rate, "PCM_16"
-    )
-
-
 def write_captions(scenes: list[Scene], options: CorpusOptions) -> pd.DataFrame:
-    """Captions of scenes as a table; no text twice within validation or test (duplicates fill the top ranks)."""
+    """Captions of scenes as a table; no text twice within validation or test.
+
+    Duplicates would fill the top ranks.
+    """
     taken: dict[str, set[str]] = {"validation": set(), "test": set()}
     rows, rates = [], grammar.Rates(rare=options.wording == "rare")
     for scene in scenes:
@@ -252,21 +279,23 @@ def write_captions(scenes: list[Scene], options: CorpusOptions) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Make the embedded corpus in ``folder``: audio, clips, captions, events. Same options, same bytes.
-
-    Raises ValueError for an unknown kind of sound in the options.
-    """
-    _check_events(options)
+def planned(options: CorpusOptions) -> list[Scene]:
+    """All scenes of a corpus, in the order of its clips: splits, then pairs."""
     scenes = [plan(split, number, options) for split in SPLITS for number in range(getattr(options, split))]
-    scenes += [scene for number in range(options.pairs) for scene in plan_pair(number, options)]
+    return scenes + [scene for number in range(options.pairs) for scene in plan_pair(number, options)]
+
+
+def compose(
+    folder: Path, scenes: list[Scene], options: CorpusOptions, cores: int, sounds: Sounds = synthesised
+) -> Corpus:
+    """Mix scenes into ``folder`` and write their captions; the tables are not saved yet."""
     for split in {scene.split for scene in scenes}:
         (folder / "audio" / split).mkdir(parents=True, exist_ok=True)
     chunks = [scenes[i : i + 32] for i in range(0, len(scenes), 32)]
     jobs = Parallel(n_jobs=cores, return_as="generator_unordered")(
-        delayed(_write_all)(chunk, folder, options) for chunk in chunks
+        delayed(_write_all)(chunk, folder, options, sounds) for chunk in chunks
     )
-    _consume(jobs, len(scenes))
+    _consume(jobs, len(scenes), options.name)
     clips = pd.DataFrame(
         [
             {
@@ -282,18 +311,28 @@ def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     )
     events = pd.DataFrame([{"clip": s.clip} | vars(span) for s in scenes for span in s.spans])
     captioned = [scene for scene in scenes if not scene.split.startswith("tagging")]
-    corpus = Corpus(folder, clips, write_captions(captioned, options), events)
+    return Corpus(folder, clips, write_captions(captioned, options), events)
+
+
+def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
+    """Make the embedded corpus in ``folder``: audio and tables. Same options, same bytes.
+
+    Raises ValueError for an unknown kind of sound in the options.
+    """
+    _check_events(options)
+    corpus = compose(folder, planned(options), options, cores)
     corpus.save()
     return corpus
 
 
-def _write_all(scenes: list[Scene], folder: Path, options: CorpusOptions) -> int:
+def _write_all(scenes: list[Scene], folder: Path, options: CorpusOptions, sounds: Sounds) -> int:
     for scene in scenes:
-        _write(scene, folder, options)
+        mixed = render(scene, options, sounds)
+        soundfile.write(folder / "audio" / f"{scene.clip}.wav", mixed, options.sample_rate, "PCM_16")
     return len(scenes)
 
 
-def _consume(jobs: Iterator[int], total: int) -> None:
-    with tqdm(total=total, desc="soundscapes", unit="clip") as bar:
+def _consume(jobs: Iterator[int], total: int, name: str) -> None:
+    with tqdm(total=total, desc=name, unit="clip") as bar:
         for done in jobs:
             bar.update(done)

@@ -12,6 +12,7 @@ from aacstudy.corpus import Corpus
 from aacstudy.corpus.perturb.controls import majority, trigram_losses
 from aacstudy.corpus.perturb.items import other_clips, perturbations, scene_pairs
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.device import use
 from aacstudy.scoring.engine import nll_pairs
@@ -20,25 +21,24 @@ from aacstudy.study.stages import inputs
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
-    corpus, frames, speaker = artifact.inputs
+    corpus, frames, speaker, permuted = artifact.inputs
     network, vocabulary, _ = inputs.captioner(speaker.path, use())
     source, chosen = inputs.Source(corpus.path, frames.path), artifact.parameters
     learnt_from = Corpus.load(speaker.inputs[0].path if speaker.inputs else corpus.path)
     trains = "train" in set(learnt_from.clips["split"])
     learnt = learnt_from.split("train").captions if trains else learnt_from.captions[:0]
-    table, left_out = score_items(
-        network,
-        vocabulary,
-        *source.part(chosen["split"]),
-        learnt,
-        chosen["other_clips"],
-        chosen["permutations"],
-    )
+    drawn = frame_files.load(permuted.path)
+
+    def of(split: str) -> tuple[Corpus, list[Tensor], list[Tensor]]:
+        part, clips = source.part(split)
+        names = [f"{clip}#{n}" for n in range(chosen["permutations"]) for clip in part.clips["clip"]]
+        return part, clips, [drawn[name] for name in names]
+
+    table, left_out = score_items(network, vocabulary, *of(chosen["split"]), learnt, chosen["other_clips"])
     table.to_csv(folder / "before_after.csv", index=False)
     left_out.to_csv(folder / "left_out.csv", index=False)
     if chosen["pairs"]:
-        pairs = score_pairs(network, vocabulary, *source.part("pairs"), chosen["permutations"])
-        pairs.to_csv(folder / "pairs.csv", index=False)
+        score_pairs(network, vocabulary, *of("pairs")).to_csv(folder / "pairs.csv", index=False)
 
 
 def score_items(
@@ -46,15 +46,16 @@ def score_items(
     vocabulary: Vocabulary,
     part: Corpus,
     clips: list[Tensor],
+    permuted: list[Tensor],
     learnt: pd.DataFrame,
     n_others: int,
-    permutations: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Perturbed captions of a split with the losses (nats per token) of the true text and of the false one.
 
     Columns beside the item's (see perturb/items.py): ``own_text``, ``own_swap`` on its own audio;
     ``other_text``, ``other_swap`` the mean over other clips' audio (the blind control: same captioner,
-    nothing to hear); ``shuffled_text``, ``shuffled_swap`` the mean over drawn orders of the own frames;
+    nothing to hear); ``shuffled_text``, ``shuffled_swap`` the mean over ``permuted`` frames, those of every
+    clip with its sound in a drawn order, then of every clip in another, and so on;
     ``null_text``, ``null_swap`` on the mean frame of the split. Where there are ``learnt`` captions:
     ``ngram_text``, ``ngram_swap`` of a trigram model of them, and ``majority``, the share right of a rule of
     one bit. The second table counts the captions that gave no item, by reason.
@@ -64,8 +65,9 @@ def score_items(
         raise ValueError("the split has no caption of two words or more")
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
     own = np.array([rows[clip] for clip in table["clip"]])
+    permutations = len(permuted) // len(clips)
     listened = _listened(own, len(clips), n_others, permutations)
-    heard = clips + _permuted(clips, permutations)
+    heard = clips + permuted
     texts = list(learnt["text"])
     for side in ("text", "swap"):
         captions = [vocabulary.encode(text) for text in table[side]]
@@ -82,16 +84,16 @@ def score_items(
 
 
 def score_pairs(
-    network: Captioner, vocabulary: Vocabulary, part: Corpus, clips: list[Tensor], permutations: int
+    network: Captioner, vocabulary: Vocabulary, part: Corpus, clips: list[Tensor], permuted: list[Tensor]
 ) -> pd.DataFrame:
     """Pairs of captions and clips of the same two sounds (see perturb/items.py) with the losses of all four cells.
 
     ``own_aa``: caption a on clip a, in nats per token; ``own_ab``: caption a on clip b; ``own_ba``, ``own_bb``.
-    ``shuffled_aa`` … are the means over drawn orders of the clips' frames.
+    ``shuffled_aa`` … are the means over the clips' ``permuted`` frames, as in ``score_items``.
     """
     table = scene_pairs(part.captions)
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
-    heard = clips + _permuted(clips, permutations)
+    heard, permutations = clips + permuted, len(permuted) // len(clips)
     for text in ("a", "b"):
         captions = [vocabulary.encode(caption) for caption in table[f"text_{text}"]]
         for clip in ("a", "b"):
@@ -107,14 +109,6 @@ def _listened(own: np.ndarray, n_clips: int, n_others: int, permutations: int) -
     drawn = own[:, None] + n_clips * np.arange(1, permutations + 1)
     others = other_clips(own, n_clips, n_others, seed=0)
     return np.concatenate([own[:, None], others, drawn], axis=1)
-
-
-def _permuted(clips: list[Tensor], permutations: int) -> list[Tensor]:
-    """Every clip with its frames in a drawn order, then every clip in another, and so on."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        clip[torch.randperm(len(clip), generator=generator)] for _ in range(permutations) for clip in clips
-    ]
 
 
 def _pairs(

@@ -12,16 +12,18 @@ from importlib import import_module
 from aacstudy import paths
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import BASE, Study
+from aacstudy.study.weights import find_weights
 
 # Kind of corpus -> the module that reads or makes it.
 READERS = {
     "soundscapes": "aacstudy.corpus.soundscapes.scenes",
+    "recordings": "aacstudy.corpus.recordings",
     "folder": "aacstudy.corpus.folder",
     "clotho": "aacstudy.corpus.clotho",
     "audiocaps": "aacstudy.corpus.audiocaps",
 }
 
-COMPOSED = ("soundscapes",)  # corpora whose scenes are made here
+COMPOSED = ("soundscapes", "recordings")  # corpora whose scenes are made here
 PAIRS = "pairs"  # the split of clips of the same two sounds in both orders and at once
 
 Maker = Callable[..., Artifact]  # of a study, a variant, a seed, and a split where the stage has a choice
@@ -47,14 +49,16 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
     if options.name == "soundscapes":
-        unused = ("root", "decode")
-        parameters = {name: value for name, value in asdict(options).items() if name not in unused}
+        parameters = composed
         return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
     # as scoring.matrix: a page means the same from every working folder, a notebook's too
     place = str((paths.root() / options.root).resolve()) if options.root else ""
     content = import_module(module).fingerprint(place)
     parameters = {"name": options.name, "root": place, "content": content, "decode": options.decode}
+    if options.name == "recordings":
+        parameters = composed | {"root": place, "content": content}
     return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
 
 
@@ -98,7 +102,7 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
 
 def _weights(name: str) -> dict[str, str]:
     """The file of published weights; its size and time tell, at no cost, that it may have changed."""
-    path = import_module("aacstudy.study.download").find_weights(name).resolve()
+    path = find_weights(name).resolve()
     about = path.stat()
     return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
 
@@ -119,6 +123,15 @@ def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Ar
     if model.training.finetune_encoder:
         label, listener = f"{variant}-{seed}", speaker
     return data, Artifact("frames", label, {}, (data, listener), _code("frames")), speaker
+
+
+def permuted_frames(study: Study, variant: str, seed: int) -> Artifact:
+    """Frames of the scored clips, and of the pairs, with their sound in drawn orders: the control of order."""
+    scored = _scoring(study, variant)
+    splits = [scored.scoring.split, *([PAIRS] if has_pairs(scored) else [])]
+    parameters = {"splits": splits, "permutations": scored.before_after.permutations}
+    clips = heard(study, variant, seed)[1]
+    return Artifact("frames", f"{clips.label}-permuted", parameters, clips.inputs, _code("frames_permuted"))
 
 
 def _scoring(study: Study, variant: str) -> Study:
@@ -155,7 +168,7 @@ def losses(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
         parameters = {
             "split": scored.scoring.split,
             "matrix": str(file),
-            "content": import_module("aacstudy.scoring.given").fingerprint(file),
+            "content": import_module("aacstudy.scoring.matrix").fingerprint(file),
         }
         return Artifact("losses", f"given-{seed}", parameters, (corpus(scored),), _code("losses_given"))
     inputs = (corpus(scored), *bands(study, variant, seed, split))
@@ -184,7 +197,7 @@ def before_after(study: Study, variant: str, seed: int) -> Artifact:
         "permutations": options.permutations,
         "pairs": scored.corpus.pairs if has_pairs(scored) else 0,
     }
-    inputs = heard(study, variant, seed)
+    inputs = (*heard(study, variant, seed), permuted_frames(study, variant, seed))
     return Artifact("before_after", f"{variant}-{seed}", parameters, inputs, _code("before_after"))
 
 
@@ -204,12 +217,28 @@ def bank(study: Study, variant: str, seed: int) -> Artifact:
     return Artifact("bank", f"{variant}-{seed}", parameters, inputs, _code("bank"))
 
 
+@_shared
+def peer(study: Study, variant: str, seed: int) -> Artifact:
+    """A dual encoder of the same frames, captions and seed as the captioner, and its similarities on the scored split."""
+    varied = study.varied(variant)
+    parameters = asdict(varied.peer) | {"seed": seed, "split": varied.scoring.split}
+    return Artifact(
+        "peer", _label(variant, seed), parameters, (corpus(varied), frames(varied)), _code("peer")
+    )
+
+
+def has_peer(study: Study) -> bool:
+    """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from the same."""
+    return not (study.captioner_from or study.training.weights or study.scoring.matrix)
+
+
 PER_CAPTIONER = {
     "captioner": captioner,
     "losses": losses,
     "bank": bank,
     "captions": captions,
     "before_after": before_after,
+    "peer": peer,
 }
 
 
@@ -229,6 +258,8 @@ def needed(study: Study, reads: Sequence[str]) -> list[Artifact]:
         if stage in PER_CAPTIONER:
             if stage == "bank" and study.scoring.matrix:
                 continue  # another system's matrix: nothing here can score more for it
+            if stage == "peer" and not has_peer(study):
+                continue
             make = PER_CAPTIONER[stage]
             found += [make(study, v, seed, *split) for v in chosen(study, which) for seed in study.seeds]
         elif stage == "encoder":
