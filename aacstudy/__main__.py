@@ -158,7 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("--each", type=Path, metavar="CSV", help="where each caption's scores are written")
     fetched = command("download", _download, "fetch a public data set, weights, or what caption metrics need")
     fetched.add_argument(
-        "what", help="clotho, audiocaps-captions, convnext, cnn14, dcase2024, conette or metrics"
+        "what",
+        nargs="+",
+        help="clotho, audiocaps-captions, esc50, convnext, cnn14, yamnet, dcase2024, conette or metrics",
+    )
+    fetched.add_argument(
+        "--from", dest="source", type=Path, metavar="FOLDER", help="copies at hand instead of the network"
     )
     fetched.add_argument(
         "--to", type=Path, metavar="FOLDER", help="default: $AACSTUDY_DATA, or data/ of the project"
@@ -357,7 +362,8 @@ def _evaluate(options) -> None:
 def _download(options) -> None:
     from aacstudy.study.download import download
 
-    print(download(options.what, options.to))
+    for what in options.what:
+        print(download(what, options.to, options.source))
 
 
 def _doctor(options) -> int:

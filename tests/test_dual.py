@@ -10,11 +10,11 @@ import torch
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.dual import DualEncoder
-from aacstudy.models.dual_options import DualOptions
+from aacstudy.options import PeerOptions
 from aacstudy.training.captioning import pad_frames
 from aacstudy.training.contrastive import contrastive_loss, similarities, train_dual
 
-SMALL = DualOptions(width=16, hidden=24, words=16, epochs=25, batch=20, captions=2)
+SMALL = PeerOptions(width=16, hidden=24, words=16, epochs=25, batch=20, captions=2)
 SOUNDS = ("dog", "rain", "bell", "train", "horn", "saw")
 
 
@@ -27,7 +27,7 @@ def model():
 
 def test_size_at_the_default():
     words = Vocabulary.fit([" ".join(f"w{i}" for i in range(385))])
-    model = DualEncoder(words, torch.zeros(128), torch.ones(128), DualOptions())
+    model = DualEncoder(words, torch.zeros(128), torch.ones(128), PeerOptions())
     assert len(words) == 389 and 240_000 < sum(one.numel() for one in model.parameters()) < 270_000
 
 
@@ -139,4 +139,4 @@ def test_the_best_epoch_stays(tmp_path):
 )
 def test_options_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        DualOptions(**wrong)
+        PeerOptions(**wrong)

@@ -51,7 +51,7 @@ def folder(tmp_path_factory, tensors):
 
 @pytest.fixture(scope="module")
 def convnext(folder):
-    return convnext_of("here", read_tensors(folder / "nested.pth"))
+    return convnext_of(folder / "nested.pth", read_tensors(folder / "nested.pth"))
 
 
 def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:

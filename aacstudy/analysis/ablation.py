@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.analysis.retrieval import grid, metrics
-from aacstudy.analysis.statistics import Interval, holm, keyed, over_seeds, paired_difference
+from aacstudy.analysis.statistics import Interval, holm, keyed, over_seeds, paired
 from aacstudy.analysis.tagging import mean_average_precision
 from aacstudy.options import StatisticsOptions
 
@@ -49,7 +49,7 @@ def compare(
             raise ValueError(
                 f"{variant}: {measure} has values {values.shape} of other queries than the base's {own.shape}"
             )
-        value, change = over_seeds(values, clusters, options), _paired(values, own, clusters, options)
+        value, change = over_seeds(values, clusters, options), paired(values, own, clusters, options)
         difference, each = change.interval, (values - own).mean(axis=1)  # [seeds]
         away = difference.low > 0 or difference.high < 0
         row = {"variant": variant, "measure": measure}
@@ -62,8 +62,7 @@ def compare(
 
 
 def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:
-    """Flat results of a comparison: ``ablation.<variant>.<measure>`` and, by seed too,
-    ``….minus_base``."""
+    """Flat results: ``ablation.<variant>.<measure>`` and, by seed too, ``….minus_base``."""
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         key = f"ablation.{row['variant']}.{row['measure']}"
@@ -78,7 +77,7 @@ def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dic
     """What a captioner's losses on a corpus look like, and whether they need normalising.
 
     By name: ``matched`` and ``unmatched``: mean loss in nats per token of a caption on its own and
-    on others; ``caption``: share of variance between captions; the measures; ``gain``: min-max − raw.
+    on others; ``caption``: share of variance between captions; the measures; ``gain`` of min-max.
     """
     own, others = (np.stack(one) for one in zip(*map(_matched, matrices)))  # [seeds, audios]
     audios = np.arange(own.shape[1])
@@ -88,12 +87,11 @@ def transfer(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> dic
     values = measures(matrices)
     found |= {name: over_seeds(*one, options) for name, one in values.items()}
     (scaled, clusters), (raw, _) = values["a2t.min_max.hit@1"], values["a2t.raw.hit@1"]
-    return found | {"gain": _paired(scaled, raw, clusters, options).interval}
+    return found | {"gain": paired(scaled, raw, clusters, options).interval}
 
 
 def _matched(matrix: grid.Matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss of each audio's own captions, and of those captions on the other audios
-    [audios]."""
+    """Mean loss of each audio's own captions, and of those on the other audios [audios]."""
     mean, owners = grid.mean_loss(matrix), matrix.owners
     own = mean[owners, np.arange(len(owners))]
     others = (mean.sum(axis=0) - own) / max(1, len(mean) - 1)
@@ -104,8 +102,7 @@ def _matched(matrix: grid.Matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sum_or_mean(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> pd.DataFrame:
-    """Audio-to-text hit@1 by the mean and by the sum of a caption's losses, and their paired
-    difference."""
+    """Audio-to-text hit@1 by mean and by sum of a caption's losses, and their paired difference."""
     ranked = {"mean": grid.mean_loss, "sum": lambda one: one.nll.astype(float)}
     found = {}
     for name, loss in ranked.items():
@@ -113,15 +110,14 @@ def sum_or_mean(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> 
         found[name] = grid.values(tables, "hit@1")
     (mean, audios), (total, _) = found.values()
     rows = {name: over_seeds(*values, options) for name, values in found.items()}
-    rows["sum minus mean"] = _paired(total, mean, audios, options).interval
+    rows["sum minus mean"] = paired(total, mean, audios, options).interval
     return pd.DataFrame([{"ranked by": name} | one._asdict() for name, one in rows.items()])
 
 
 def encoders(
     scored: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], options: StatisticsOptions
 ) -> pd.DataFrame:
-    """Mean average precision of each variant's encoder, from held-out scores and labels [clips,
-    classes]."""
+    """mAP of each variant's encoder, from held-out scores and labels [clips, classes]."""
     rows = []
     for variant, (scores, labels) in scored.items():
         labels = labels.to_numpy().astype(bool)
@@ -132,8 +128,7 @@ def encoders(
 
 
 def encoder_results(table: pd.DataFrame, base: str = "base") -> dict[str, float]:
-    """Flat results of the encoders of all variants but ``base``:
-    ``ablation.<variant>.tagging.map``."""
+    """Flat results of all encoders but ``base``'s: ``ablation.<variant>.tagging.map``."""
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         if row["variant"] != base:
@@ -142,8 +137,7 @@ def encoder_results(table: pd.DataFrame, base: str = "base") -> dict[str, float]
 
 
 def transfer_table(across: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame:
-    """One row per captioner, corpus and number of ``transfer``; ``a@b`` is captioner a on corpus
-    b."""
+    """One row per captioner, corpus and number of ``transfer``; ``a@b``: a on corpus b."""
     rows = []
     for name, found in across.items():
         trained, _, scored = name.partition("@")
@@ -153,17 +147,12 @@ def transfer_table(across: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame
 
 
 def transfer_results(across: Mapping[str, Mapping[str, Interval]]) -> dict[str, float]:
-    """Flat results across corpora, where the two differ:
-    ``transfer.<captioner>_on_<corpus>.<what>``."""
+    """Flat results across corpora: ``transfer.<captioner>_on_<corpus>.<what>``."""
     flat: dict[str, float] = {}
     for name in (name for name in across if "@" in name):
         for what, one in across[name].items():
             flat |= keyed(f"transfer.{name.replace('@', '_on_')}.{what}", one)
     return flat
-
-
-def _paired(a, b, clusters, options: StatisticsOptions):
-    return paired_difference(a, b, clusters, options.resamples, options.seed, options.confidence)
 
 
 def _interval(row: Mapping, names: Sequence[str] = Interval._fields) -> Interval:

@@ -133,8 +133,7 @@ def explained(
     owners: np.ndarray,
     options: StatisticsOptions,
 ) -> pd.DataFrame:
-    """R² of the captions' mean loss `[captions]` on each prior alone (mean of its seeds): r2, low,
-    high, n, by name."""
+    """R² of captions' mean loss `[captions]` on each prior alone (mean of its seeds), by name."""
     rows = []
     for name, of_seeds in priors.items():
         found = regress(
@@ -190,8 +189,7 @@ def results(
     parts: Mapping[str, Sequence[Interval]],
     verdicts: Mapping[str, str],
 ) -> dict[str, float]:
-    """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and
-    verdicts as 0 or 1."""
+    """Flat numbers: R² of features and priors, what location and scale add, verdicts as 0 or 1."""
     flat = keyed("bias.r2", fit.r2)
     for kind, table in (("feature", fit.features.set_index("feature")), ("prior", explained)):
         for name, row in table.iterrows():
@@ -206,15 +204,13 @@ def results(
 
 
 def of_pairs(pairs: pd.DataFrame, training: Sequence[str], options: StatisticsOptions) -> Regression:
-    """The regression of matched pairs' losses, ``audio``, ``caption``, ``loss``, on their captions'
-    words."""
+    """The regression of pairs' losses (columns audio, caption, loss) on their captions' words."""
     words = features(list(pairs["caption"]), training)
     return regress(pd.concat([pairs.reset_index(drop=True), words], axis=1), options)
 
 
 def _design(values: pd.Series) -> pd.DataFrame:
-    """A feature as columns: a number standardised, a category as one column per member but the most
-    frequent."""
+    """A feature as columns: a number standardised, a category's members but the most frequent."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=float)
         return pd.DataFrame({values.name: (numbers - numbers.mean()) / numbers.std()})
@@ -223,8 +219,7 @@ def _design(values: pd.Series) -> pd.DataFrame:
 
 
 def _r2(moments: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-    """R² of the last column on the chosen ones, for each matrix of sums of products `[draws, k,
-    k]`."""
+    """R² of the last column on the chosen ones, for each matrix of moments `[draws, k, k]`."""
     gram = moments[:, chosen][:, :, chosen]
     with_loss = moments[:, chosen, -1]
     total = moments[:, -1, -1] - moments[:, 0, -1] ** 2 / moments[:, 0, 0]

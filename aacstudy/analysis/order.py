@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from aacstudy.analysis.statistics import Difference, Interval, holm, keyed, over_seeds, paired_difference
+from aacstudy.analysis.statistics import Difference, Interval, holm, keyed, over_seeds, paired
 from aacstudy.corpus.perturb.items import ORDER, TESTS
 from aacstudy.corpus.perturb.swaps import STRICT
 from aacstudy.options import StatisticsOptions
@@ -26,8 +26,7 @@ CHANCE = {"text": 1 / 4, "audio": 1 / 4, "group": 1 / 6, "matching": 1 / 2}
 
 
 def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray:
-    """Items [seeds, items]: 1 where the column ``text`` is less than the column ``swap``, ½ where
-    both are the same."""
+    """Items [seeds, items]: 1 where ``text`` is less than ``swap``, ½ where they are equal."""
     pairs = [(table[text].to_numpy(), table[swap].to_numpy()) for table in tables]
     return np.stack([(a < b) + 0.5 * (a == b) for a, b in pairs])
 
@@ -80,8 +79,7 @@ def rows(items: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
 
 
 def measured(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
-    """Every row with its accuracy and all controls: ``test``, ``part``, ``what``, ``items``,
-    ``value`` … ``unit``."""
+    """Every row with accuracy and controls: test, part, what, items, and an interval's fields."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()
     found = []
     for (test, part), mask in rows(tables[0]).items():
@@ -92,8 +90,7 @@ def measured(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
 
 
 def written(found: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
-    """What was ``measured`` with a column for each ``what``, as percent with interval: ``86.8
-    [83.4, 90.0]``."""
+    """What was ``measured`` with a column for each ``what``, in percent: ``86.8 [83.4, 90.0]``."""
     cells = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in found.itertuples()]
     wide = found.assign(cell=cells).pivot_table(
         index=list(index), columns="what", values="cell", aggfunc="first", sort=False
@@ -104,11 +101,10 @@ def written(found: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
 def against(
     tables: Sequence[pd.DataFrame], control: str, mask: np.ndarray, options: StatisticsOptions
 ) -> Difference:
-    """Paired difference of the accuracy and a control on the items of a mask; the unit is the
-    clip."""
+    """Paired difference of accuracy and a control on the items of a mask; the unit is the clip."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()[mask]
     values = (by_what[what][:, mask] for what in ("accuracy", control))
-    return paired_difference(*values, clips, options.resamples, options.seed, options.confidence)
+    return paired(*values, clips, options)
 
 
 def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
@@ -145,11 +141,7 @@ def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
         verdict = order_verdict(value, blind.interval)
         row = {"test": TESTS[test], "items": int(mask.sum()), "accuracy": value.value}
         for name, one in (("over blind", blind), ("over shuffled", shuffled)):
-            row |= {
-                name: one.interval.value,
-                f"{name}, low": one.interval.low,
-                f"{name}, high": one.interval.high,
-            }
+            row |= dict(zip((name, f"{name}, low", f"{name}, high"), one.interval[:3]))
         found.append(row | {"p": blind.p_value, "heard": heard.get(verdict, verdict)})
     table = pd.DataFrame(found)
     return table.assign(p=holm(table["p"]))
@@ -158,8 +150,7 @@ def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
 def results(
     tables: Sequence[pd.DataFrame], variant: str, seeds: Sequence[int], options: StatisticsOptions
 ) -> dict[str, float]:
-    """Flat results of one captioner: ``bat.…`` of the study's own, ``bat.<variant>.…``,
-    ``perturbed.<variant>.<test>.…``."""
+    """Flat results: ``bat.…`` (the study's own), ``bat.<variant>.…``, ``perturbed.<variant>.…``."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()
     bat = "bat" if variant == "base" else f"bat.{variant}"
     flat: dict[str, float] = {}

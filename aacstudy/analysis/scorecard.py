@@ -61,8 +61,7 @@ class Row:
 
 
 def rows(results: Results, corpus: str, notebooks: tuple[str, ...]) -> list[Row]:
-    """Every claim judged by a study's results on a corpus (``corpus.name``); evidence only where
-    that notebook is run."""
+    """Every claim judged by results on a corpus; evidence only where that notebook is run."""
     found = []
     for claim in CLAIMS:
         judged = claim.judge(results, corpus)
@@ -150,13 +149,12 @@ def _needs_scaling(results: Results, corpus: str) -> Judged | None:
     if gain is None or change is None:
         return None
     verdict = exceeds(gain, 0.0, TWO_POINTS) if change == 0 else NOT_REPRODUCED
-    measured = f"min-max − raw {_percent(gain, points=True)} audio-to-text; largest rank change text-to-audio {change:g}"
-    return measured, gain.n, verdict
+    scaled = f"min-max − raw {_percent(gain, points=True)} audio-to-text"
+    return f"{scaled}; largest rank change text-to-audio {change:g}", gain.n, verdict
 
 
 def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
-    """The encoder that tags better must be the one whose captioner captions and retrieves
-    better."""
+    """The encoder that tags better must be the one that captions and retrieves better."""
     own, other = interval(results, "tagging.map"), interval(results, "ablation.cnn14.tagging.map")
     changes = [
         interval(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
@@ -166,7 +164,8 @@ def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
     retrieval, captions = changes
     measured = (
         f"mAP ConvNeXt {_percent(own)}, CNN14 {_percent(other)}; CNN14 − ConvNeXt: hit@1 "
-        f"{_percent(retrieval, points=True)}, CIDEr-D {captions.value:+.3f} [{captions.low:+.3f}, {captions.high:+.3f}]"
+        f"{_percent(retrieval, points=True)}, CIDEr-D {captions.value:+.3f} "
+        f"[{captions.low:+.3f}, {captions.high:+.3f}]"
     )
     tags = -1 if other.high < own.low else 1 if other.low > own.high else 0
     signs = [
@@ -214,7 +213,8 @@ def _why(results: Results, corpus: str) -> Judged | None:
     if location is None or scale is None:
         return None
     found = bias.verdict(location, scale)
-    measured = f"location adds {_percent(location, points=True)} to scale alone, scale {_percent(scale, points=True)} to location alone"
+    adds = [_percent(one, points=True) for one in (location, scale)]
+    measured = f"location adds {adds[0]} to scale alone, scale {adds[1]} to location alone"
     words = {"both": "its location and its scale", "location": "its location", "scale": "its scale"}
     return measured, location.n, f"{YES}: by {words[found]}" if found in words else CANNOT_TELL
 
@@ -238,8 +238,7 @@ def _frozen(results: Results, corpus: str) -> Judged | None:
 
 
 def _elsewhere(results: Results, corpus: str) -> Judged | None:
-    """The bias pattern on a corpus that the captioner was not trained on: captions decide, and
-    scaling helps."""
+    """The bias pattern on another corpus than the captioner's: captions decide, scaling helps."""
     caption, gain = (
         interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain")
     )
@@ -254,33 +253,34 @@ def _elsewhere(results: Results, corpus: str) -> Judged | None:
 
 
 CLAIMS = (
-    Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than a caption of anything else.",
-          "", "04_captioning", "chapter 4", _captions),
-    Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]", "04_captioning",
-          "Clotho or AudioCaps, and what aacstudy download metrics brings",
+    Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than a caption of "
+          "anything else.", "", "04_captioning", "chapter 4", _captions),
+    Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]",
+          "04_captioning", "Clotho or AudioCaps, and what aacstudy download metrics brings",
           _published("captioning.spider_fl", {"clotho": 0.298, "audiocaps": 0.472}, "SPIDEr-FL")),
     Claim("C2", "The encoder tags well.", "mAP 0.462 on AudioSet [P]", "02_encoder", "an encoder trained here",
           _above("tagging.map", "chance.tagging.map", "mAP")),
-    Claim("C3", "The captioner's cross-entropy finds audio for a text query, without fine-tuning.", "", "05_retrieval",
-          "chapter 5", _above("t2a.hit@1", "chance.t2a.hit@1", "hit@1")),
+    Claim("C3", "The captioner's cross-entropy finds audio for a text query, without fine-tuning.", "",
+          "05_retrieval", "chapter 5", _above("t2a.hit@1", "chance.t2a.hit@1", "hit@1")),
     Claim("C3", "… with R@1 0.382 on AudioCaps.", "0.382 [P]", "05_retrieval", "AudioCaps",
           _published("t2a.hit@1", {"audiocaps": 0.382}, "hit@1")),
-    Claim("C4", "Audio-to-text needs per-caption min-max scaling of the losses; text-to-audio does not.", "claimed [P]",
-          "05_retrieval", "chapter 5", _needs_scaling),
+    Claim("C4", "Audio-to-text needs per-caption min-max scaling of the losses; text-to-audio does not.",
+          "claimed [P]", "05_retrieval", "chapter 5", _needs_scaling),
     Claim("C5", "The cause: some captions' losses are almost always lower than the others', for all audio files.",
           "claimed [P]", "06_bias", "chapter 6",
           _above("variance.caption", 0.5, "share of the losses' variance between captions")),
-    Claim("C6", "The captioner prefers the true order in the Before-After Test.", "76.8 % [sum]", "07_before_after",
-          "chapter 7", _above("bat.accuracy", 0.5, "accuracy", TEN_POINTS)),
+    Claim("C6", "The captioner prefers the true order in the Before-After Test.", "76.8 % [sum]",
+          "07_before_after", "chapter 7", _above("bat.accuracy", 0.5, "accuracy", TEN_POINTS)),
     Claim("C7", "A stronger tagging encoder gives better captions and retrieval.",
           "ConvNeXt above CNN14 on both corpora [S]", "08_ablations", ABLATIONS, _stronger_encoder),
-    Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "", "07_before_after",
-          "chapter 7", _hears("bat")),
-    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the variant positions",
-          _hears("bat.positions")),
-    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias", "chapter 6 with a bank", _why),
-    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond words?", "",
-          "07_before_after", "a corpus whose sounds are known", _tells_related),
+    Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "",
+          "07_before_after", "chapter 7", _hears("bat")),
+    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after",
+          "chapter 7 with the variant positions", _hears("bat.positions")),
+    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "",
+          "06_bias", "chapter 6 with a bank", _why),
+    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond "
+          "words?", "", "07_before_after", "a corpus whose sounds are known", _tells_related),
     Claim("Q5", "Is a frozen encoder best?", "", "08_ablations", ABLATIONS, _frozen),
     Claim("Q6", "Does the bias pattern hold on other data?", "", "08_ablations", ABLATIONS, _elsewhere),
 )  # fmt: skip

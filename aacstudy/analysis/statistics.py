@@ -81,6 +81,11 @@ def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Inte
     return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
 
 
+def paired(a, b, clusters, options: StatisticsOptions) -> Difference:
+    """`paired_difference` with a study's options."""
+    return paired_difference(a, b, clusters, options.resamples, options.seed, options.confidence)
+
+
 def bootstrap_table(
     values, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> list[Interval]:
@@ -246,8 +251,7 @@ def _tails(confidence: float) -> tuple[float, float]:
 
 
 def _weights(rng, n: int, resamples: int):
-    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with
-    replacement."""
+    """Yield blocks `[some resamples, n]` of how often each of n units comes in n draws."""
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]

@@ -188,9 +188,8 @@ def fill(
     for name, theirs in called.items():
         wanted, found = own[name], tensors.get(theirs, own[name])
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
-            problems.append(
-                f"tensor '{theirs}' is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
-            )
+            shapes = (f"{tuple(one.shape)} {one.dtype}" for one in (found, wanted))
+            problems.append(f"tensor '{theirs}' is {', not '.join(shapes)}")
     if problems:
         raise ValueError(f"{path}: the tensors do not fit the network: " + "; ".join(sorted(problems)))
     model.load_state_dict({name: tensors[theirs] for name, theirs in called.items()}, strict=True)

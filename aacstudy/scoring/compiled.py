@@ -30,7 +30,8 @@ from aacstudy.scoring.trie import QUERIES, WIDTH, Trie
 
 SOURCE = Path(__file__).with_suffix(".c")
 FEATURES = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")  # as Linux names them
-FLAGS = ["-O3", *(f"-m{name.replace('_', '')}" for name in FEATURES), "-mprefer-vector-width=512", "-shared", "-fPIC"]  # fmt: skip
+FLAGS = ["-O3", "-mprefer-vector-width=512", "-shared", "-fPIC"]
+FLAGS += [f"-m{name.replace('_', '')}" for name in FEATURES]
 COLUMNS = 32  # of a panel of a packed matrix
 SUBLAYERS = ("qkv", "own", "query", "cross", "up", "down")
 
@@ -104,8 +105,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _opened(compiler: list[str]) -> ctypes.CDLL:
-    """The library, made if it is not there; one from the cache that does not open is made again,
-    once."""
+    """The library, made if it is not there; one that does not open is made again, once."""
     path = _place(compiler)
     if path.exists():
         try:
@@ -131,8 +131,7 @@ def _place(compiler: list[str]) -> Path:
 
 
 def _build(compiler: list[str], path: Path) -> None:
-    """Compile to a file of its own and link it to ``path`` when it is on the disk: the first of
-    several jobs wins."""
+    """Compile to a file of its own, then link it to ``path``: the first of several jobs wins."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         command = [*compiler, *FLAGS, f"-DQUERIES={QUERIES}", "-o", str(made), str(SOURCE), "-lm"]
@@ -153,8 +152,7 @@ def fits(options: DecoderOptions) -> bool:
 
 
 def pack(matrix: Tensor) -> Tensor:
-    """[..., n, k] -> bfloat16 panels [..., ceil(n / 32), k / 2, 32, 2], zeros behind n: how
-    ``compiled.c`` reads a factor."""
+    """[..., n, k] -> bfloat16 panels [..., ceil(n / 32), k / 2, 32, 2] for C, zeros behind n."""
     n, k = matrix.shape[-2:]
     rows = F.pad(matrix.to(torch.bfloat16), (0, 0, 0, -n % COLUMNS))
     return rows.unflatten(-1, (k // 2, 2)).unflatten(-3, (-1, COLUMNS)).transpose(-3, -2).contiguous()
@@ -265,8 +263,7 @@ class Decoder:
         return Block(tree, torch.from_numpy(trie.path), longest, held)
 
     def workspace(self, rows: int, frames: int, keys: int) -> int:
-        """Bytes that ``losses`` works in, for a tree of so many rows and keys of a group and a clip
-        of so many frames."""
+        """Bytes that ``losses`` works in, for a tree's rows, a clip's frames and a group's keys."""
         return self.library.workspace(ctypes.byref(self.model), rows, -(-frames // WIDTH) * WIDTH, keys)
 
     def losses(

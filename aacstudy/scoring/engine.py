@@ -135,8 +135,7 @@ class Engine:
         self.tries: list[Trie] = tries(captions, self.nodes)
 
     def clips_at_once(self, frames: int) -> int:
-        """Clips whose keys and values of all layers take a sixth of the memory, from 1 to
-        ``CLIPS``."""
+        """Clips whose keys and values take a sixth of the memory, from 1 to ``CLIPS``."""
         options = self.captioner.options
         padded = max(1, -(-frames // WIDTH)) * WIDTH
         size = 2 * options.layers * options.d_model * padded * self.dtype.itemsize
@@ -228,8 +227,7 @@ class Engine:
         return torch.cat(losses).neg_()
 
     def _each(self, block: _Block | compiled.Block, heard: list) -> Iterable[Tensor]:
-        """``_sums`` of clip after clip; the compiled path takes as many at once as there are
-        threads and room for."""
+        """``_sums`` of clip after clip; the compiled path takes several at once."""
         if not self.compiled:
             yield from (self._sums(block.path, self._losses(block, clip)) for clip in heard)
             return
@@ -255,14 +253,12 @@ class Engine:
             yield from pool.map(one, heard)
 
     def _sums(self, path: Tensor, losses: Tensor) -> Tensor:
-        """Loss of every distinct caption of a block [distinct captions], float32, from its
-        edges'."""
+        """Loss of a block's distinct captions [distinct captions], float32, from its edges'."""
         return F.pad(losses, (0, 1))[path].sum(dim=1)  # the padding edge costs nothing
 
     @torch.inference_mode()
     def token_nll(self, clip: Tensor) -> list[np.ndarray]:
-        """Losses [tokens] of each caption's words and EOS, float32, on one clip [time, dim]: they
-        sum to ``nll``."""
+        """Losses [tokens] of each caption on one clip [time, dim], float32: they sum to ``nll``."""
         heard, result = self.hear(clip), [None] * self.captions
         for trie in self.tries:
             losses = self._losses(self._block(trie), heard).cpu().numpy()
@@ -281,8 +277,7 @@ def nll_pairs(
     dtype: str = "float32",
     memory: str | int = "2GB",
 ) -> np.ndarray:
-    """Negative log-likelihoods [pairs] of chosen (audio, caption) index pairs, float32; see
-    ``Engine``."""
+    """Negative log-likelihoods [pairs] of (audio, caption) index pairs, float32; see ``Engine``."""
     engine = Engine(captioner, [], dtype, memory)
     audio, caption = np.asarray(audio), np.asarray(caption)
     result = np.empty(len(audio), dtype=np.float32)

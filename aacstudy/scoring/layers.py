@@ -98,8 +98,7 @@ class Layer:
         self.norm1, self.norm2, self.norm3 = norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)
 
     def attend_self(self, x: Tensor, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """States [nodes, d] after the first sublayer; groups: keys [n * seen] and bias [n (,
-        heads), QUERIES, seen]."""
+        """States [nodes, d] after sublayer 1; keys [n * seen], bias [n(, heads), QUERIES, seen]"""
         d = x.shape[1]
         qkv, start, out = self.qkv(x), 0, []  # [nodes, 3 d]
         for keys, bias in groups:
@@ -113,8 +112,7 @@ class Layer:
         return self.norm1(self.own_out(torch.cat(out) if len(out) > 1 else out[0], add=x))
 
     def attend_clip(self, x: Tensor, query: Tensor, heard: Heard) -> Tensor:
-        """States [nodes, d] after the second and third sublayer, from the query [nodes, d] of the
-        second."""
+        """States [nodes, d] after sublayers 2 and 3, from the query [nodes, d] of the second."""
         out = [
             _attention(
                 part.view(1, len(part), self.heads, -1).transpose(1, 2),

@@ -7,10 +7,9 @@ import numpy as np
 
 from aacstudy.corpus.text import PAD
 
-QUERIES = (
-    16  # neighbouring nodes that attend together: fewer gather more, more look at more that they may not see
-)
-WIDTH = 32  # keys of a group are a multiple of this: bfloat16 soft-max is up to five times slower beside full vectors
+# Neighbouring nodes that attend together: fewer gather more, more look at more they may not see.
+QUERIES = 16
+WIDTH = 32  # keys of a group are a multiple: bfloat16 soft-max is up to 5 times slower beside full vectors
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,13 @@ class Trie:
     seen: list[np.ndarray]  # [groups, QUERIES, keys] bool, True where a node may look
     edge_node: np.ndarray  # [edges] ascending: a node ...
     edge_token: np.ndarray  # [edges] ... and a token that follows it in some caption
-    path: (
-        np.ndarray
-    )  # [distinct captions, longest] edges of each caption; `edges` (one more than there are) as padding
+    path: np.ndarray  # [distinct captions, longest] edges of each caption; their number as padding
     rows: np.ndarray  # [captions] columns of the result that this group fills ...
     distinct: np.ndarray  # [captions] ... and the distinct caption of each
 
 
 def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int) -> None:
-    """Raise ValueError for a caption that has no target, an unknown id, padding, or more inputs
-    than positions."""
+    """Raise ValueError for a caption without target, with an unknown id, padding, or too long."""
     for column, ids in enumerate(captions):
         if len(ids) < 2:
             raise ValueError(

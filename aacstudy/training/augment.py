@@ -40,14 +40,12 @@ def mix(values: Tensor, partner: Tensor, weight: float) -> Tensor:
 
 
 def mix_padding(padding: Tensor | None, partner: Tensor) -> Tensor | None:
-    """Padding of mixed clips, bool [batch, time] or None: a frame is padding where both clips have
-    ended."""
+    """Padding of mixed clips, bool [batch, time] or None: where both clips have ended."""
     return None if padding is None else padding & padding[partner.to(padding.device)]
 
 
 def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: torch.Generator) -> Tensor:
-    """Where stripes lie, bool [batch, size]: whole ones inside the first ``lengths`` [batch] of an
-    axis."""
+    """Where stripes lie, bool [batch, size]: inside the first ``lengths`` [batch] of an axis."""
     shape = (len(lengths), stripes)
     longest = (lengths.double() * share).long()[:, None]  # [batch, 1]
     width = (torch.rand(shape, generator=generator) * (longest + 1)).long()
@@ -95,8 +93,8 @@ def training_part(part: Corpus, options: TrainingOptions, seed: int) -> Corpus:
     if options.order_captions < 1:
         if "kind" not in captions:
             raise ValueError(
-                f"training.order_captions is {options.order_captions:g}, but the captions have no column 'kind' "
-                "that tells which describe an order; only soundscapes do: leave it at 1.0"
+                f"training.order_captions is {options.order_captions:g}, but the captions have no column "
+                "'kind' that tells which describe an order; only soundscapes do: leave it at 1.0"
             )
         order = captions.index[captions["kind"] == "sequence"]
         kept = round(options.order_captions * len(order))
@@ -105,7 +103,7 @@ def training_part(part: Corpus, options: TrainingOptions, seed: int) -> Corpus:
         captions = captions.groupby("clip", sort=False).head(options.captions_per_clip)
     if captions.empty:
         raise ValueError(
-            f"training.clip_share = {options.clip_share:g}, order_captions = {options.order_captions:g} and captions_per_clip = "
-            f"{options.captions_per_clip} leave no caption to train on"
+            f"training.clip_share = {options.clip_share:g}, order_captions = {options.order_captions:g} "
+            f"and captions_per_clip = {options.captions_per_clip} leave no caption to train on"
         )
     return Corpus(part.folder, clips.reset_index(drop=True), captions.reset_index(drop=True), part.events)

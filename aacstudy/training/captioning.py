@@ -201,8 +201,7 @@ def mean_loss(captioner: Captioner, frames, owners, captions, batch: int = 256) 
 def learning_rates(
     optimiser: torch.optim.Optimizer, options: TrainingOptions, batches: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The options' schedule, for epochs of so many batches: one_cycle steps per batch, cosine per
-    epoch."""
+    """The options' schedule for epochs of so many batches; one_cycle steps per batch."""
     if options.schedule == "one_cycle":
         steps = options.epochs * batches
         # torch divides by zero where warming up takes exactly one step
@@ -217,15 +216,14 @@ def learning_rates(
 
 
 def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, device: torch.device) -> None:
-    """Train a captioner on a corpus' training split; write captioner and history into
-    ``folder``."""
+    """Train a captioner on a corpus' training split; write it and its history into ``folder``."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     judge = None
     if options.select != "validation_loss":
         # First of all, as what it needs may be missing. By name, so that a key covers how captions
         # are learnt, not how an epoch's captions are written and judged: a change of decoding
         # trains nothing anew.
-        judge = import_module("aacstudy.training.selection").Judge(options.select, device)
+        judge = import_module("aacstudy.training.selection").judge(options.select, device)
     corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")
     vocabulary = Vocabulary.fit(parts[0].captions["text"])
@@ -237,7 +235,7 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
     if judge:
         texts = [" ".join(tokenise(text)) for text in parts[1].captions["text"]]
         references = [[texts[row] for row in rows] for rows in of_each(len(sets[1][0]), sets[1][1])]
-        score = partial(judge.score, vocabulary=vocabulary, references=references)
+        score = partial(judge, vocabulary=vocabulary, references=references)
     history = train(captioner, *sets, options, seed, folder, score)
     save(folder, captioner, vocabulary, parameters, history)
 

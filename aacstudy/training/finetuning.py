@@ -27,7 +27,7 @@ from aacstudy.training.loop import adamw
 
 
 def encode(encoder: Tagger, paths: Sequence[Path]) -> list[Tensor]:
-    """Frames [time, dim] of audio files, with gradients where they are on; files of one length go together."""
+    """Frames [time, dim] of audio files, with gradients where on; equal lengths go together."""
     device = next(encoder.parameters()).device
     waveforms = [torch.from_numpy(read(path, encoder.frontend.sample_rate)) for path in paths]
     frames: list[Tensor] = [torch.empty(0)] * len(paths)
@@ -86,8 +86,7 @@ def train(
 def train_on_corpus(
     corpus: Path, encoder: Path, parameters: dict, folder: Path, device: torch.device
 ) -> None:
-    """Train a captioner and a copy of an encoder on a corpus' training split; write both and the
-    history."""
+    """Train a captioner and a copy of an encoder on a training split; write both, the history."""
     options, seed = TrainingOptions(**parameters["training"]), parameters["seed"]
     corpus = Corpus.load(corpus)
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")

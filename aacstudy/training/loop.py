@@ -1,5 +1,6 @@
 """Epochs with progress, best-checkpoint selection and resume; what tagging and captioning share."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -58,31 +59,20 @@ def run_epochs(
         model.eval()
         with torch.inference_mode():
             row |= validate(epoch + 1)
-        if not all(map(_finite, row.values())):
+        if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"{name}: epoch {epoch + 1} gave {row}; lower the learning rate")
         past = [sign * one[key] for one in history if key in one]
         if key in row and (not past or sign * row[key] > max(past)):
             best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         history.append(row)
         bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "epoch"})
-        _save_whole(
-            file,
-            {
-                "model": model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-                "history": history,
-                "best": best,
-            },
-        )
+        parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+        state = {part: one.state_dict() for part, one in parts.items()}
+        _save_whole(file, state | {"history": history, "best": best})
     model.load_state_dict({k: v.to(device) for k, v in best.items()})
     model.eval()
     file.unlink(missing_ok=True)
     return pd.DataFrame(history)
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 def _save_whole(file: Path, state: dict) -> None:

@@ -20,22 +20,12 @@ from aacstudy.options import DecodingOptions
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], float]  # candidates and their references
 
 
-class Judge:
-    """Greedy captions of a captioner, scored by ``metric``, cider_d or fense; higher is better."""
-
-    def __init__(self, metric: str, device: torch.device):
-        self.metric = scorer(metric, device)
-
-    def score(
-        self,
-        captioner: Captioner,
-        clips: Sequence[Tensor],
-        vocabulary: Vocabulary,
-        references: Sequence[Sequence[str]],
-    ) -> float:
-        """The score of what a captioner writes about clips [time, dim] against each clip's
-        references."""
-        return self.metric(write(captioner, clips, vocabulary), references)
+def judge(metric: str, device: torch.device) -> Callable[..., float]:
+    """``(captioner, clips, vocabulary, references)`` -> the ``scorer``'s score of what it writes."""
+    score = scorer(metric, device)
+    return lambda captioner, clips, vocabulary, references: score(
+        write(captioner, clips, vocabulary), references
+    )
 
 
 def write(
@@ -70,13 +60,12 @@ def scorer(metric: str, device: torch.device) -> Score:
 
 
 def _fense(device: torch.device) -> Score:
-    # by name, so that the key of a trained captioner does not cover it: where files lie changes no
-    # number
+    # by name, so that no trained captioner's key covers it: where files lie changes no number
     found = import_module("aacstudy.analysis.captions.assets").find()
     if lacking := found.missing("fense"):
         raise FileNotFoundError(
-            f"training.select is fense, which {lacking} (on a machine with internet access), or select by cider_d or "
-            "validation_loss"
+            f"training.select is fense, which {lacking} (on a machine with internet access), or select by "
+            "cider_d or validation_loss"
         )
     environment = {
         "HF_HUB_OFFLINE": "1",

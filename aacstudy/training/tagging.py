@@ -37,8 +37,7 @@ def initialise(encoder: Tagger, spectrograms: Tensor, labels: np.ndarray) -> Non
 
 
 def mask(logmels: Tensor, options: TaggingOptions, generator: torch.Generator) -> Tensor:
-    """SpecAugment: fill two stripes per axis of log-mels [batch, 1, time, mels] with each clip's
-    mean, and shift the level."""
+    """SpecAugment of log-mels [batch, 1, time, mels]: two stripes an axis, a new level."""
     batch, _, times, mels = logmels.shape
     out = logmels + 6.0 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)  # a gain of -3..3 dB
     mean = out.mean(dim=(1, 2, 3), keepdim=True)
@@ -63,8 +62,7 @@ def logmels(encoder: Tagger, waveforms: list[np.ndarray], batch: int = 64) -> Te
 
 
 def predict(encoder: Tagger, spectrograms: Tensor, batch: int = 128) -> np.ndarray:
-    """Class scores [clips, classes] of log-mels [clips, 1, time, mels]: logits, which rank as
-    probabilities do."""
+    """Logits [clips, classes] of log-mels [clips, 1, time, mels]; they rank as probabilities do."""
     device = encoder.bn0.weight.device
     encoder.eval()
     with torch.inference_mode():
@@ -105,18 +103,8 @@ def train(encoder: Tagger, training, validation, options: TaggingOptions, folder
         scores = predict(encoder, validation[0])
         return {"validation_map": float(average_precision_score(validation[1][:, there], scores[:, there]))}
 
-    return run_epochs(
-        encoder,
-        optimiser,
-        schedule,
-        options.epochs,
-        options.seed,
-        train_epoch,
-        validate,
-        "validation_map",
-        folder,
-        "tagging",
-    )
+    epochs = options.epochs, options.seed, train_epoch, validate
+    return run_epochs(encoder, optimiser, schedule, *epochs, "validation_map", folder, "tagging")
 
 
 def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.device) -> None:
@@ -124,14 +112,8 @@ def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.
 
     Every tenth training clip selects the epoch; ``tagging_test`` is looked at once, at the end.
     """
-    frontend, shape, options = (
-        kind(**parameters[name])
-        for kind, name in (
-            (FrontendOptions, "frontend"),
-            (EncoderOptions, "encoder"),
-            (TaggingOptions, "tagging"),
-        )
-    )
+    frontend, shape = FrontendOptions(**parameters["frontend"]), EncoderOptions(**parameters["encoder"])
+    options = TaggingOptions(**parameters["tagging"])
     corpus = Corpus.load(corpus)
     classes = tuple(sorted(corpus.events["event"].unique()))
     torch.manual_seed(options.seed)
@@ -144,13 +126,8 @@ def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.
     spectrograms, labels = sets["tagging_train"]
     selecting = np.arange(len(labels)) % 10 == 9
     initialise(encoder, spectrograms[~selecting], labels[~selecting])
-    history = train(
-        encoder,
-        (spectrograms[~selecting], labels[~selecting]),
-        (spectrograms[selecting], labels[selecting]),
-        options,
-        folder,
-    )
+    parts = ((spectrograms[rows], labels[rows]) for rows in (~selecting, selecting))
+    history = train(encoder, *parts, options, folder)
     save_encoder(folder / "encoder.safetensors", encoder, classes, parameters)
     history.to_csv(folder / "history.csv", index=False)
     spectrograms, labels = sets["tagging_test"]

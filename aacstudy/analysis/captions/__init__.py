@@ -79,8 +79,7 @@ class Evaluation:
         return float(self.corpus[metric].mean()) if metric in self.corpus else float("nan")
 
     def table(self) -> pd.DataFrame:
-        """A row per metric: ``metric``, ``value``, ``low``, ``high``, ``n`` (clips), ``remark``
-        (why there is no value)."""
+        """A row per metric with value, low, high, n (clips), and why there is none (remark)."""
         rows = []
         for name in METRICS:
             if name not in self.corpus and name not in self.missing:
@@ -104,8 +103,7 @@ def evaluate(
     beams: Sequence[Sequence[str]] | None = None,
     **options,
 ) -> Evaluation:
-    """Score one caption per clip. ``beams``: for each clip all of its candidates. Options and
-    errors are ``compare``'s."""
+    """Score one caption per clip; ``beams``: all candidates of each clip; else as ``compare``."""
     beams = None if beams is None else {"candidates": [beams]}
     return compare({"candidates": [candidates]}, references, beams, **options)["candidates"]
 

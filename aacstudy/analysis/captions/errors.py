@@ -45,8 +45,7 @@ def named_events(caption: str) -> list[str]:
 
 
 def said_order(caption: str) -> list[str]:
-    """The two events of a caption in the order in which it says that they are heard; empty where it
-    says none."""
+    """The two events of a caption in the order that it says; empty where it says none."""
     words = tokenise(caption)
     events = named_events(caption)
     text = f" {' '.join(words)} "
@@ -96,7 +95,7 @@ def _event_faults(caption: str, events: pd.DataFrame) -> dict[str, bool]:
 
 
 def in_turn(events: pd.DataFrame) -> bool:
-    """Whether two events follow each other: their spans may touch, as sounds fade, but share less than half of the shorter."""
+    """Whether two events follow each other: they share less than half of the shorter."""
     first, second = events[["onset", "offset"]].to_numpy()
     shared = min(first[1], second[1]) - max(first[0], second[0])
     return shared < 0.5 * min(first[1] - first[0], second[1] - second[0])

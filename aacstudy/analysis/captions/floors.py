@@ -35,8 +35,7 @@ def make(
 
 
 def random_captions(pool: Sequence[str], n: int, seed: int) -> list[str]:
-    """For each of n clips a caption drawn from a pool, with replacement: good sentences about
-    something else."""
+    """For each of n clips a caption drawn from a pool with replacement: about something else."""
     return [pool[i] for i in np.random.default_rng(seed).integers(len(pool), size=n)]
 
 

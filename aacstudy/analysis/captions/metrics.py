@@ -64,8 +64,7 @@ class Pairs:
         return self.scores[name][[self._rows[pair] for pair in enumerate(captions)]]
 
     def score(self, names: Sequence[str], assets: Assets, meteor: Meteor | None) -> None:
-        """Ask the external metrics among ``names``; what breaks is noted in ``failed`` and takes
-        nothing else along."""
+        """Ask the external metrics among ``names``; what breaks is noted in ``failed``, alone."""
         candidates = [caption for _, caption in self._rows]
         references = [list(self.references[clip]) for clip, _ in self._rows]
         models = [name for name in ("sbert_sim", "fer") if name in names]
@@ -121,8 +120,7 @@ def overlap(scores: Scores, captions: list[str], references: list[list[str]]) ->
 
 
 def _bleu_sums(captions: list[str], references: list[list[str]]) -> np.ndarray:
-    """What each caption adds to BLEU [captions, 10]: matches and n-grams by order, its length, the
-    closest reference's."""
+    """What each caption adds [captions, 10]: matches, n-grams by order, both lengths."""
     from aac_metrics.functional.bleu import _bleu_update
 
     cooked, _ = _bleu_update(captions, references, 4, str.split, [], [])
@@ -180,8 +178,7 @@ def external(scores: Scores, captions: list[str], pairs: Pairs, meteor: Meteor |
 def best_of_beam(
     scores: Scores, beams: list[list[str]], references: list[list[str]], pairs: Pairs, what: Sequence[str]
 ) -> None:
-    """CIDEr-D-max and SPIDEr-max: of each clip's candidates the best by that metric (an oracle, not
-    a system)."""
+    """CIDEr-D-max and SPIDEr-max: the best of each clip's candidates (an oracle, not a system)."""
     from aac_metrics.functional import cider_d
     from aac_metrics.functional.mult_cands import mult_cands_metric
     from aac_metrics.functional.spider import _spider_from_outputs
@@ -204,8 +201,7 @@ def best_of_beam(
 
 
 def diversity(scores: Scores, captions: list[str], training: frozenset[str] | None) -> None:
-    """How varied the captions are: words, length, different n-grams and captions, captions that
-    training did not hold."""
+    """How varied captions are: words, length, different n-grams and captions, new captions."""
     from aac_metrics.functional import vocab
 
     split = [caption.split() for caption in captions]

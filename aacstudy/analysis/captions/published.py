@@ -20,7 +20,6 @@ SCORES = {  # metric -> data set -> (value, half an interval or None, mark)
 
 
 def text(metric: str, data_set: str) -> str:
-    """Published scores of a metric on Clotho or AudioCaps with their marks, such as "0.298 [P],
-    0.300 ± 0.005 [S]"."""
+    """Published scores of a metric on Clotho or AudioCaps: "0.298 [P], 0.300 ± 0.005 [S]"."""
     found = SCORES.get(metric, {}).get(data_set, ())
     return ", ".join(f"{value:.3f}{f' ± {half:.3f}' if half else ''} [{mark}]" for value, half, mark in found)

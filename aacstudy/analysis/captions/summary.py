@@ -11,8 +11,7 @@ from aacstudy.options import StatisticsOptions
 
 
 def side_by_side(found: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """A row per metric: each system's corpus value, the first one's interval, and why a value is
-    missing."""
+    """A row per metric: each system's value, the first one's interval, why a value is missing."""
     first, *others = found
     rows = []
     for name, label in METRICS.items():
@@ -45,8 +44,7 @@ def beside_published(found: Evaluation, corpus: str) -> pd.DataFrame:
 def results(
     found: Mapping[str, Evaluation], prefixes: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, float]:
-    """Flat results of each system under its prefix: ``<prefix>.<metric>`` and, where there is an
-    interval, its keys."""
+    """Flat results of each system: ``<prefix>.<metric>``, with an interval where there is one."""
     flat: dict[str, float] = {}
     for prefix, one in zip(prefixes, found.values(), strict=True):
         for name in one.corpus:

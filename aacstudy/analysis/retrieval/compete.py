@@ -15,8 +15,7 @@ SINKHORN_ROUNDS = 50
 
 
 def log_mean_exp(scores) -> np.ndarray:
-    """Log of the mean over audios of exp(scores) `[audios, captions]`: `[captions]`, a caption's
-    prior in the bank."""
+    """Log of the mean over audios of exp(scores): `[captions]`, a caption's prior in the bank."""
     scores, _ = check(scores)
     return logsumexp(scores, axis=0) - np.log(len(scores))
 

@@ -189,8 +189,7 @@ def cell(pools: Pools, direction: str, method: Method, mark: str) -> Cell:
 
 
 def best(cells: dict[tuple[str, str], Cell], mark: str) -> tuple[str, str]:
-    """The cell of a mark that is best on the pool for tuning; where there is none, the best by
-    hit@1 of those tested."""
+    """The cell of a mark that is best on the pool for tuning, or without one best by hit@1."""
     marked = [one for one in cells.values() if one.mark == mark]
     chosen = [one for one in marked if one.tuning is not None]
     if chosen:
@@ -212,8 +211,7 @@ def tie_band(scores, owners, direction: str) -> tuple[float, float]:
 
 
 def table(cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> pd.DataFrame:
-    """One row per cell: method, mark, the seeds' parameters, each metric with its interval, n, the
-    band where wide."""
+    """One row per cell: method, mark, parameters, metrics with intervals, n, a wide band."""
     found = intervals(cells, SHOWN, options)
     rows = []
     for key, one in cells.items():
@@ -254,8 +252,7 @@ def compared(
     options: StatisticsOptions,
     metric: str = "hit@1",
 ) -> pd.DataFrame:
-    """Each cell minus each reference: value, low, high and the p-value adjusted (Holm) over the
-    whole table."""
+    """Each cell minus each reference: value, low, high, p and Holm's p over the whole table."""
     pairs = [(key, reference) for reference in references for key in cells if key != reference]
     found = differences(cells, pairs, options, metric)
     adjusted = holm([one.p_value for one in found])
@@ -270,8 +267,7 @@ def compared(
 def honesty(
     cells: dict[tuple[str, str], Cell], options: StatisticsOptions, metric: str = "hit@1"
 ) -> pd.DataFrame:
-    """Online minus transductive of every method that can be both: what it costs not to know the
-    test pool."""
+    """Online minus transductive of every method that is both: the cost of not knowing the pool."""
     names = [name for name, mark in cells if mark == ONLINE and (name, TRANSDUCTIVE) in cells]
     pairs = [((name, ONLINE), (name, TRANSDUCTIVE)) for name in names]
     found = differences(cells, pairs, options, metric) if pairs else []
@@ -339,23 +335,20 @@ def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFr
 
 
 def held(changes: pd.DataFrame) -> list[bool]:
-    """Of `rank_changes`' rows that normalise one axis: whether the direction that must not change
-    did not."""
+    """Of `rank_changes`' rows of one axis: whether the direction that must not change did not."""
     spared = {"captions": "t2a", "audios": "a2t"}
     one_axis = changes[changes["normalises"] != "both"]
     return [row[spared[row["normalises"]]] == 0 for row in one_axis.to_dict("records")]
 
 
 def smallest_bank(grown: pd.DataFrame, method: str, target: float) -> int | None:
-    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1; None where none
-    do."""
+    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1, or None."""
     enough = grown[(grown["method"] == method) & (grown["value"] >= target)]
     return None if enough.empty else int(enough["audios"].min())
 
 
 def results(prefix: str, cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> dict[str, float]:
-    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with ``.low``, ``.high``
-    and ``.n``."""
+    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with its interval."""
     flat = {}
     for ((name, mark), metric), found in intervals(cells, KEPT, options).items():
         flat |= keyed(f"{prefix}.grid.{name}.{mark}.{metric}", found)

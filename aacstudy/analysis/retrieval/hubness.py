@@ -25,15 +25,16 @@ def occurrences(scores, k: int, axis: int = 1) -> np.ndarray:
 def hubness(scores, k: int, axis: int = 1) -> dict[str, float]:
     """Describe the distribution of N_k over the items.
 
-    scores and axis as `occurrences`. Returns `k`, `queries`, `items`, and `skewness`: third
-    standardised moment of N_k (population; 0 if all are equal); `robin_hood`: share of all
-    occurrences that would have to move to make them equal, in [0, 1); `anti_hub_share`: share of
-    the items that are in no query's top k, expected over tie orders; `largest`: largest N_k, in
-    queries; `distinct_top1_share`: number of different items that come first for some query,
-    expected over tie orders, as a share of the most there could be, min(queries, items). Ties:
-    without them the two expectations are plain counts. With them N_k > 0 would not do: after
-    min-max every caption ties for a first place, yet only one per audio can have it. Source:
-    Radovanovic et al., JMLR 2010 (skewness); Feldbauer et al., 2018 (Robin Hood index).
+    scores and axis as `occurrences`. Returns `k`, `queries`, `items`, and
+    `skewness`: third standardised moment of N_k (population; 0 if all are equal);
+    `robin_hood`: share of all occurrences that would have to move to make them equal, in [0, 1);
+    `anti_hub_share`: share of the items in no query's top k, expected over tie orders;
+    `largest`: largest N_k, in queries;
+    `distinct_top1_share`: items that come first for some query, expected over tie orders, as a
+    share of min(queries, items).
+    With ties N_k > 0 would not do: after min-max every caption ties for a first place, yet only
+    one per audio can have it.
+    Source: Radovanovic et al., JMLR 2010 (skewness); Feldbauer et al., 2018 (Robin Hood index).
     """
     counts, missed = 0.0, 1.0
     queries = 0
@@ -66,15 +67,13 @@ def skewness(counts) -> float:
 
 
 def robin_hood(counts) -> float:
-    """Share of the total of `counts [items]` above the mean: 0 if all are equal, near 1 if one item
-    has all."""
+    """Share of `counts [items]` above the mean: 0 if all are equal, near 1 if one has all."""
     counts = np.asarray(counts, dtype=float)
     return float(np.abs(counts - counts.mean()).sum() / (2 * counts.sum()))
 
 
 def _top_shares(scores, k, axis):
-    """Yield blocks `[some queries, items]` of the probability that each item is in the query's top
-    k."""
+    """Yield blocks `[some queries, items]` of each item's probability to be in the top k."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or axis not in (0, 1):
         raise ValueError(

@@ -146,8 +146,7 @@ def tune(method: Method, pool: Pool | None, direction: str, mark: str) -> float 
 
 
 def reciprocal_rank(scores, owners, direction: str) -> float:
-    """Mean over queries of 1 / rank of the best relevant item, ties counted in its favour; quick,
-    for tuning."""
+    """Mean of 1 / rank of each query's best item, ties in its favour; quick, for tuning."""
     own = scores[owners, np.arange(len(owners))]  # [captions]
     if direction == "t2a":
         ranks = 1 + np.count_nonzero(scores > own, axis=0)  # [captions]

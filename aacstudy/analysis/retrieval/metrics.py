@@ -162,8 +162,7 @@ def chance(relevant, k: int) -> dict[str, float]:
 
 
 def _all_missed(tied, relevant, places):
-    """Probability that `places` draws without replacement from `tied` items hit none of the
-    `relevant`."""
+    """Probability that `places` draws without replacement from `tied` hit none of `relevant`."""
     missed = np.ones(len(tied))
     for i in range(int(places.max(initial=0))):
         factor = np.maximum(tied - relevant - i, 0) / np.maximum(tied - i, 1)

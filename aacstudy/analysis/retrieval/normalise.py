@@ -29,12 +29,10 @@ def raw(scores, bank=None) -> np.ndarray:
 def min_max(scores, bank=None) -> np.ndarray:
     """Map each caption's scores so that the bank's lowest becomes 0 and its highest 1.
 
-    scores `[audios, captions]`, bank `[bank audios, captions]` or None. Values outside the bank's
-    range are not clipped: clipping would tie them. A column that is constant in the bank gives 0.5
-    everywhere: it carries no information. Transductive use gives each caption an exact 1, so an
-    audio that is the best of several captions has them tied: state the tie policy
-    (`metrics.evaluate(tie_break=raw scores)` is the authors'). Source: arXiv 2308.15090, there on
-    losses (lowest loss 0); here on scores (highest score 1).
+    Values outside the bank's range are not clipped: clipping would tie them. A column that is
+    constant in the bank gives 0.5 everywhere. Transductive use gives each caption an exact 1, so an
+    audio that is the best of several captions has them tied: state the tie policy (to break them by
+    raw scores is the authors'). Source: arXiv 2308.15090, there on losses (lowest loss 0).
     """
     scores, bank = check(scores, bank)
     low, high = bank.min(axis=0), bank.max(axis=0)  # [captions]
@@ -44,8 +42,7 @@ def min_max(scores, bank=None) -> np.ndarray:
 def z_score(scores, bank=None) -> np.ndarray:
     """Centre each caption's scores at the bank's mean, in units of the bank's standard deviation.
 
-    scores `[audios, captions]`, bank `[bank audios, captions]` or None. The deviation is the
-    population's. A column that is constant in the bank gives 0 everywhere.
+    The deviation is the population's. A column that is constant in the bank gives 0 everywhere.
     """
     scores, bank = check(scores, bank)
     return _standard(scores, bank.mean(axis=0), bank.std(axis=0), _constant(bank), 0.0)
@@ -79,8 +76,7 @@ def scale(scores, bank=None) -> np.ndarray:
 
 
 def shift_min(scores, bank=None) -> np.ndarray:
-    """Subtract each caption's lowest score in the bank: the location of `min_max` without its
-    scale."""
+    """Subtract each caption's lowest score in the bank: `min_max` without its scale."""
     scores, bank = check(scores, bank)
     return scores - bank.min(axis=0)
 
@@ -123,8 +119,7 @@ NORMALISERS = {"raw": raw, "min_max": min_max, "z": z_score}
 
 
 def check(scores, bank=None, axis: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and bank (without one the scores again) as finite float64 matrices that agree
-    along `axis`."""
+    """Scores and bank (without one the scores) as finite float64 matrices that agree in `axis`."""
     scores = _finite("scores", scores)
     if bank is None:
         return scores, scores
