@@ -47,7 +47,8 @@ def accuracies(
 ) -> dict[str, np.ndarray]:
     """`top1` `[seeds, clips]` of each normalisation and of a tagger.
 
-    tagger: logits `[clips, classes]`; of_seeds: what `scores` gave for each captioner. Ties are broken by the raw loss.
+    of_seeds: what `scores` gave for each captioner; tagger: logits `[clips, classes]`. Ties are
+    broken by the raw loss.
     """
     found = {name: np.stack([top1(one[name], labels, one[RAW]) for one in of_seeds]) for name in of_seeds[0]}
     if tagger is not None:  # one encoder for all captioners
