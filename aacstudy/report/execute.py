@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -95,9 +96,8 @@ def to_html(notebook: Path, target: Path, study_name: str, chapters: Sequence[tu
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # a bar's last state
     )
     exporter.register_filter("bars_and_messages", bars_and_messages)
-    exporter.register_filter(
-        "markdown2html", lambda text: html.markdown_to_html(text, headings, raw_html=True)
-    )
+    markdown = partial(html.markdown_to_html, headings=headings, raw_html=True)
+    exporter.register_filter("markdown2html", markdown)
     body, _ = exporter.from_notebook_node(node)
     names = [name for name, _ in chapters]
     here = names.index(target.name) if target.name in names else None

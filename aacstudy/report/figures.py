@@ -335,9 +335,8 @@ def faults(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
     """A dot per item at its score, best first; the first ``best`` stand out with their ranks."""
-    heights = np.random.default_rng(0).uniform(
-        -0.35, 0.35, len(scores)
-    )  # so that dots do not hide each other
+    # so that dots do not hide each other
+    heights = np.random.default_rng(0).uniform(-0.35, 0.35, len(scores))
     heights[:best] = np.linspace(0.3, -0.3, best) if best > 1 else 0.0
     ax.scatter(scores[best:], heights[best:], s=14, color=GREY, alpha=0.5, lw=0)
     ax.scatter(scores[:best], heights[:best], s=34, color=ORANGE, lw=0)
@@ -364,10 +363,10 @@ def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) ->
     sizes = sorted(set(table["audios"]))
     looks = _looks(table["method"], ("-", "--", "-.", (0, (8, 2))))  # dotted is the test pool
     name_points(ax, _curves(ax, _percent(table), "audios", "value", "method", looks))
-    for method in looks.keys() & transductive.keys():  # told from the others by its marker
-        colour, _, marker = looks[method]
-        look = {"color": colour, "ls": ":", "lw": 1, "marker": marker, "mfc": "white", "ms": 5}
-        ax.plot(sizes, [100 * transductive[method]] * len(sizes), markevery=[0], **look)
+    for method, (colour, _, marker) in looks.items():
+        if method in transductive:  # told from the others by its marker
+            look = {"color": colour, "ls": ":", "lw": 1, "marker": marker, "mfc": "white", "ms": 5}
+            ax.plot(sizes, [100 * transductive[method]] * len(sizes), markevery=[0], **look)
     ax.set(xscale="log", xlabel="audios in the bank", ylabel="hit@1 (%)", ylim=(0, None))
     ax.set_xticks(sizes, sizes)
     ax.minorticks_off()
@@ -388,16 +387,9 @@ def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
     """Words of captions, a caption a line, as dark as their ``mean`` loss over audios (nats)."""
     table = table.assign(text=table["word"] + table["mean"].map("\n{:.1f}".format))
     grid = table.pivot(index="caption", columns="position").loc[table["caption"].unique()]
-    looks = {"cmap": "Blues", "vmin": 0, "vmax": table["mean"].max() / 0.55, "cbar": False, "linewidths": 2}
-    sns.heatmap(
-        grid["mean"],
-        annot=grid["text"],
-        fmt="",
-        annot_kws={"fontsize": 8, "color": "black"},
-        yticklabels=False,
-        ax=ax,
-        **looks,
-    )
+    fields = {"cmap": "Blues", "vmin": 0, "vmax": table["mean"].max() / 0.55, "linewidths": 2}
+    words = {"annot": grid["text"], "fmt": "", "annot_kws": {"fontsize": 8, "color": "black"}}
+    sns.heatmap(grid["mean"], cbar=False, yticklabels=False, ax=ax, **fields, **words)
     ax.set(xlabel="position in the caption (tokens)", ylabel="captions, the greatest hub on top")
     return ax
 
@@ -408,9 +400,8 @@ def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False)
     points: the measure is a share, shown in percentage points. Blue are intervals without 0.
     """
     y = np.arange(len(table))[::-1]
-    ends = table[["difference", "difference low", "difference high"]].set_axis(
-        ["value", "low", "high"], axis=1
-    )
+    columns = {"difference": "value", "difference low": "low", "difference high": "high"}
+    ends = table.rename(columns=columns)[["value", "low", "high"]]
     sure = (ends["low"] > 0) | (ends["high"] < 0)
     ax.axvline(0, **CHANCE)
     for mask, *look in ((sure, "o", BLUE), (~sure, "s", GREY)):
@@ -425,10 +416,8 @@ def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     """Audio-to-text hit@1 of each captioner on each corpus (see ``ablation.transfer_table``)."""
     measures = {f"a2t.{one}.hit@1": name(one) for one in ("raw", "min_max")}
     table = table[table["what"].isin(measures)]
-    rows = [
-        f"{name(a)} on {'its own' if a == b else name(b)}"
-        for a, b in zip(table["captioner"], table["corpus"])
-    ]
+    pairs = zip(table["captioner"], table["corpus"])
+    rows = [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in pairs]
     table = table.assign(row=rows, what=table["what"].map(measures))
     looks = {name(one): LOOKS[one] for one in ("raw", "min_max")}
     return _points(table, looks, ax, "audio-to-text hit@1 (%)", right=105 * table["high"].max())

@@ -180,9 +180,7 @@ def drawn(figure, stem: str, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def figure_html(
-    svg: bytes, stem: str, alt: str, caption: str, files: Mapping[str, str] | None = None
-) -> Markup:
+def figure_html(svg: bytes, stem: str, alt: str, caption: str, files: Mapping | None = None) -> Markup:
     """A drawn figure inside the page, described by `alt`, with links to its `files` by ending.
 
     Its ids are made unique among the figures of a page; its own width is told to the style sheet,
@@ -196,9 +194,7 @@ def figure_html(
     return _part("figure", Markup(picture), caption, files or {})
 
 
-def table_html(
-    frame, caption: str, formats: Mapping[str, str | Callable], files: Mapping[str, str] | None = None
-) -> Markup:
+def table_html(frame, caption: str, formats: Mapping, files: Mapping | None = None) -> Markup:
     """A data frame: 20 rows, up to 200 when unfolded; `formats` by column, `files` by ending."""
     columns, texts = [], []
     for (name, column), missing in zip(frame.items(), frame.isna().to_numpy().T):
@@ -221,9 +217,8 @@ def _cell(value, form: str | Callable | None, number: bool) -> tuple[str, str | 
 def scorecard_html(claims: Sequence[Mapping]) -> Markup:
     """Claims and what became of them, one row each (keys of `CLAIM`; see `Page.scorecard`)."""
     filled = {key for claim in claims for key in CLAIM if claim[key] not in (None, "")}
-    columns = {
-        key: head for key, head in CLAIM.items() if key in filled and key != "published"
-    }  # below its claim
+    filled.discard("published")  # it stands below its claim
+    columns = {key: head for key, head in CLAIM.items() if key in filled}
     return _part("scorecard", claims, columns, VERDICTS)
 
 

@@ -72,11 +72,6 @@ def distinct(records: Mapping[str, dict], field: str) -> str:
     return ", ".join(sorted({str(one[field]) for one in provenances(records) if one.get(field)}))
 
 
-def claims(records: Mapping[str, dict]) -> list[dict]:
-    """The claims of the pages' scorecards."""
-    return [claim for record in records.values() for claim in record.get("scorecard", ())]
-
-
 def facts(
     records: Mapping[str, dict], notebooks: Sequence[str], sizes: Mapping[str, int], seeds: Sequence[int]
 ) -> dict[str, str]:
@@ -149,12 +144,12 @@ def index(
     """
     records = read(folder)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    found = claims(records)
+    claims = [claim for record in records.values() for claim in record.get("scorecard", ())]
     known = facts(records, [name for name, _ in notebooks], study["corpus"], study["seeds"])
     return html.write(
         folder / "index.html", "index.html.j2",
         question=QUESTION,
-        scorecard=html.scorecard_html(found) if found else "",
+        scorecard=html.scorecard_html(claims) if claims else "",
         citation=bibtex(cff) if cff else "",
         study=study | {"parameters": private(study["parameters"])},
         facts={"study": study["name"]} | known,

@@ -46,10 +46,8 @@ class Page:
         self._check(markdown.strip(), "the answer is empty")
         self.record["answer"] = markdown
         # report.execute finds the output by this metadata
-        display(
-            HTML(f'<div class="answer">{html.markdown_to_html(markdown)}</div>'),
-            metadata={"aacstudy": "answer"},
-        )
+        shown = HTML(f'<div class="answer">{html.markdown_to_html(markdown)}</div>')
+        display(shown, metadata={"aacstudy": "answer"})
 
     def note(self, markdown: str) -> None:
         """Show a remark."""
@@ -148,9 +146,7 @@ class Page:
             raise ValueError(f"{self.notebook}: {complaint}")
 
     def _check_name(self, name: str) -> None:
-        self._check(
-            NAME.fullmatch(name), f"{name!r} cannot be a file name; use letters, digits, '.', '_', '-'"
-        )
+        self._check(NAME.fullmatch(name), f"{name!r} is no file name; use letters, digits, '.', '_', '-'")
 
     def _new(self, kind: str, name: str) -> str:
         """Check a figure's or table's name; returns its file name without ending."""
