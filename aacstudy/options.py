@@ -6,7 +6,7 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 
 from dataclasses import dataclass
 
-CORPORA = ("soundscapes", "recordings", "folder", "clotho", "audiocaps")
+CORPORA = ("soundscapes", "folder", "clotho", "audiocaps", "recordings")
 WORDINGS = ("usual", "rare")
 FRAME_POSITIONS = ("none", "sinusoidal", "learned")
 REPEAT_MODES = ("none", "all", "content")
