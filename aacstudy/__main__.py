@@ -283,9 +283,10 @@ def _retrieve(options) -> None:
 def _bias(options) -> None:
     from aacstudy.analysis import bias
     from aacstudy.options import StatisticsOptions
+    from aacstudy.study import pairs
 
-    training = bias.read_captions(options.training)
-    found = bias.of_pairs(bias.read_pairs(options.pairs), training, StatisticsOptions())
+    training = pairs.read_captions(options.training)
+    found = bias.of_pairs(pairs.read_pairs(options.pairs), training, StatisticsOptions())
     print(f"R² of all features: {found.r2}; {found.rows} captions")
     print(found.features.to_string(index=False, float_format="{:.3f}".format))
     print(found.coefficients.to_string(index=False, float_format="{:+.3f}".format))

@@ -1,7 +1,7 @@
-"""How often 95 % intervals hold the truth, in simulated tables of seeds × audios: python -m benchmarks.coverage
+"""How often 95 % intervals hold the truth, in simulated tables: python -m benchmarks.coverage
 
-A value is normal: an effect of its audio, one of its seed, and noise. Eight variants share audios; each has seeds of its
-own. A row's F is what MS_seed is expected to be, in units of the noise.
+A value is normal: an effect of its audio, one of its seed, and noise. Eight variants share audios;
+each has seeds of its own. A row's F is what MS_seed is expected to be, in units of the noise.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from aacstudy.analysis.statistics import bootstrap_over_seeds
 from aacstudy.analysis.twoway import interval, pooled, pooled_difference
 
 SEEDS, AUDIOS, VARIANTS = 3, 200, 8
-# name: variance between audios (of a value, or of what a variant does to each audio), between seeds, noise, difference?
+# variance between audios (or of what a variant does to each), between seeds, noise; a difference?
 CASES = {
     "value, no seed part": (1.0, 0.0, 0.5, False),
     "value, seed se = audio se": (1.0, SEEDS / AUDIOS, 0.5, False),
@@ -23,8 +23,8 @@ CASES = {
 METHODS = ("crossed bootstrap", "two-way", "two-way, pooled")
 
 
-def run(sets: int = 500, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
-    """Coverage and mean width of every method in every case: ``[case][method]`` -> ``coverage``, ``width``."""
+def run(sets: int = 1500, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
+    """``coverage`` and mean ``width`` of every method in every case: ``[case][method]``."""
     found = {}
     for case, (audio, trainings, noise, paired) in CASES.items():
         rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ def run(sets: int = 500, resamples: int = 1000, seed: int = 0) -> dict[str, dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=500)
+    parser.add_argument("--sets", type=int, default=1500)
     print(f"{'coverage of 95 % intervals, in %':34}" + "".join(f"{name:>20}" for name in METHODS))
     for case, row in run(parser.parse_args().sets).items():
         print(f"{case:34}" + "".join(f"{100 * row[name]['coverage']:20.1f}" for name in METHODS), flush=True)

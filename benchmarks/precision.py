@@ -1,4 +1,4 @@
-"""What bfloat16 changes on the demo's trained captioners, and what exact search skips: numbers with intervals.
+"""What bfloat16 changes on the demo's trained captioners: numbers with intervals.
 
 Random weights say nothing about ranks, so this uses the demo study's captioners and makes them where they are missing.
 """
@@ -6,27 +6,25 @@ Random weights say nothing about ranks, so this uses the demo study's captioners
 import numpy as np
 from scipy.stats import rankdata
 
-from aacstudy.analysis.retrieval import findings
+from aacstudy.analysis.retrieval import grid
 from aacstudy.analysis.statistics import paired_difference
 from aacstudy.corpus import Corpus
 from aacstudy.models import frames as frame_files
 from aacstudy.models.checkpoint import load_captioner
 from aacstudy.scoring.compiled import why_not
 from aacstudy.scoring.engine import Engine
-from aacstudy.scoring.search import search
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
 
 KS = (1, 5, 10)
-QUERIES = 100  # text queries of the search
 
 
 def run(name: str = "demo") -> dict:
-    """Rank agreement, hit@k differences and the share of pair-tokens that search skips; prints a line for each."""
+    """Rank agreement and hit@k differences; prints a line for each."""
     study = Study.load(name)
     kinds = {"bfloat16": False} | ({} if why_not() else {"bfloat16, compiled": True})  # with C or without
-    exact, skipped = [], []
+    exact: list[Losses] = []
     rounded: dict[str, list[Losses]] = {kind: [] for kind in kinds}
     for seed in study.seeds:
         network, vocabulary, part, clips = _captioner(study, seed)
@@ -38,13 +36,7 @@ def run(name: str = "demo") -> dict:
         ]
         for engine, matrices in engines:
             matrices.append(Losses(engine.nll(clips), engine.tokens, *about))
-        some = captions[:: max(1, len(captions) // QUERIES)]
-        skipped.append(search(network, clips, some, 10).skipped)
-    print(
-        f"search for the top 10: {', '.join(f'{share:.1%}' for share in skipped)} of the pair-tokens skipped (seeds)"
-    )
-    found = {kind: _compare(kind, matrices, exact) for kind, matrices in rounded.items()}
-    return {"search: share of pair-tokens skipped": [float(share) for share in skipped], **found}
+    return {kind: _compare(kind, matrices, exact) for kind, matrices in rounded.items()}
 
 
 def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
@@ -57,7 +49,7 @@ def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
         ),
     }
     for direction, normaliser in (("t2a", "raw"), ("a2t", "raw"), ("a2t", "min_max"), ("a2t", "z")):
-        tables = [[findings.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
+        tables = [[grid.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
         for k in KS:
             values = [np.stack([table[f"hit@{k}"] for table in of_seeds]) for of_seeds in tables]
             change = paired_difference(*values, tables[0][0]["audio"].to_numpy()).interval
@@ -78,7 +70,7 @@ def _captioner(study: Study, seed: int):
     network, vocabulary, _ = load_captioner(captioner / "captioner.safetensors")
     part, by_clip = (
         Corpus.load(corpus).split(study.scoring.split),
-        frame_files.load(frames / "frames.safetensors"),
+        frame_files.load(frames),
     )
     return network, vocabulary, part, [by_clip[clip] for clip in part.clips["clip"]]
 

@@ -5,7 +5,7 @@ import pytest
 
 from aacstudy.analysis import ablation
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 OPTIONS = StatisticsOptions(resamples=200)
 

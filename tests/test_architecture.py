@@ -16,7 +16,7 @@ ROOMS = {
     "models": {"options", "corpus.text", "corpus.audio"},
     "training": {"options", "corpus", "models"},
     "scoring": {"options", "corpus", "models"},
-    "analysis": {"options", "paths", "corpus", "scoring.store", "study.parameters", "report.provenance"},
+    "analysis": {"options", "paths", "corpus"},
     "report": {"paths"},
     "study": {"options", "paths", "corpus", "models", "training", "scoring", "analysis", "report"},
     "__main__": {"options", "paths", "corpus", "analysis", "report", "study"},
@@ -24,6 +24,7 @@ ROOMS = {
 PURE = (
     "aacstudy.analysis.retrieval",
     "aacstudy.analysis.statistics",
+    *(f"aacstudy.analysis.{name}" for name in ("ablation", "bias", "order", "scorecard", "tagging")),
     "aacstudy.corpus.perturb",
     "aacstudy.corpus.ngram",
 )

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from aacstudy.corpus.audio import LONGEST, SHORTEST, AudioError, ahead, examine, inspect, read, resample
+from aacstudy.corpus.audio import (
+    LONGEST,
+    SHORTEST,
+    AudioError,
+    ahead,
+    examine,
+    inspect,
+    permute,
+    read,
+    resample,
+)
 
 
 def tone(seconds: float = 1.0, rate: int = 16000, frequency: float = 440.0) -> np.ndarray:
@@ -220,3 +230,27 @@ def test_ahead_passes_errors_on():
     assert [next(found), next(found)] == [1.0, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+# --- pieces in a drawn order -------------------------------------------------------------------------------
+
+
+def test_permuted_pieces_are_the_same_pieces():
+    samples = np.random.default_rng(0).normal(size=1050).astype(np.float32)
+    found = permute(samples, 1000, 0.1, seed=3)
+    assert found.shape == samples.shape and found.dtype == np.float32
+    np.testing.assert_array_equal(found[1002:], samples[1002:])  # half a piece stays at the end
+    inside = slice(2, 98)  # 2 ms of each end are faded
+    before, after = (set(map(bytes, one[:1000].reshape(10, 100)[:, inside])) for one in (samples, found))
+    assert before == after
+    assert not np.array_equal(samples[:1000].reshape(10, 100)[:, 50], found[:1000].reshape(10, 100)[:, 50])
+    np.testing.assert_array_equal(found, permute(samples, 1000, 0.1, seed=3))
+    assert not np.array_equal(found, permute(samples, 1000, 0.1, seed=4))
+
+
+def test_permuted_pieces_do_not_click():
+    constant = np.ones(16000, dtype=np.float32)
+    found = permute(constant, 16000, 0.32, seed=0)
+    assert np.abs(np.diff(found)).max() < 0.05 and found.max() == 1
+    with pytest.raises(ValueError, match="no sample"):
+        permute(constant, 16000, 1e-5, seed=0)

@@ -20,7 +20,7 @@ from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.run import config
 from aacstudy.study.stages import bands

@@ -16,8 +16,8 @@ from aacstudy.models.checkpoint import load_captioner, load_encoder, save_captio
 from aacstudy.models.encoder import build_encoder
 from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, RetrievalOptions
 from aacstudy.scoring.engine import Engine
+from aacstudy.scoring.matrix import Losses
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.scoring.store import Losses
 from aacstudy.study import pools
 from aacstudy.study.attribution import token_losses
 from aacstudy.study.stages import bank

@@ -10,6 +10,7 @@ from aacstudy.analysis import bias
 from aacstudy.analysis.retrieval.methods import Pool
 from aacstudy.analysis.statistics import Interval
 from aacstudy.options import StatisticsOptions
+from aacstudy.study import pairs
 
 FEW = StatisticsOptions(resamples=300, seed=1)
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published-outputs"
@@ -217,12 +218,12 @@ def test_results_are_flat_numbers():
 
 def test_pairs_of_both_layouts(tmp_path):
     (tmp_path / "rows.csv").write_text("audio,caption,loss\nx.wav,A dog,1.5\nx.wav,null,2\n")
-    rows = bias.read_pairs(tmp_path / "rows.csv")
+    rows = pairs.read_pairs(tmp_path / "rows.csv")
     assert rows["caption"].tolist() == ["A dog", "null"] and rows["loss"].tolist() == [1.5, 2]
     (tmp_path / "lists.csv").write_text("fname,mrefs,losses\nx.wav,\"['A dog', 'null']\",\"[1.5, 2]\"\n")
-    pd.testing.assert_frame_equal(bias.read_pairs(tmp_path / "lists.csv"), rows)
+    pd.testing.assert_frame_equal(pairs.read_pairs(tmp_path / "lists.csv"), rows)
     (tmp_path / "alone.csv").write_text("caption,loss\nA dog,1.5\nA cat,2\n")
-    assert bias.read_pairs(tmp_path / "alone.csv")["audio"].nunique() == 2
+    assert pairs.read_pairs(tmp_path / "alone.csv")["audio"].nunique() == 2
 
 
 @pytest.mark.parametrize(
@@ -239,18 +240,18 @@ def test_pairs_of_both_layouts(tmp_path):
 def test_errors_name_file_line_and_column(tmp_path, text, said):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ValueError, match=r"x\.csv") as error:
-        bias.read_pairs(tmp_path / "x.csv")
+        pairs.read_pairs(tmp_path / "x.csv")
     assert said in str(error.value)
 
 
 def test_training_captions(tmp_path):
     (tmp_path / "one.csv").write_text("caption\na dog\n1984\n")
-    assert bias.read_captions(tmp_path / "one.csv") == ["a dog", "1984"]
+    assert pairs.read_captions(tmp_path / "one.csv") == ["a dog", "1984"]
     (tmp_path / "several.csv").write_text("file_name,caption_1,caption_2\nx,a,b\ny,c,\n")
-    assert bias.read_captions(tmp_path / "several.csv") == ["a", "c", "b"]
+    assert pairs.read_captions(tmp_path / "several.csv") == ["a", "c", "b"]
     (tmp_path / "none.csv").write_text("words\na\n")
     with pytest.raises(ValueError, match=r"none\.csv, header: wants caption or"):
-        bias.read_captions(tmp_path / "none.csv")
+        pairs.read_captions(tmp_path / "none.csv")
 
 
 def test_published_losses_are_mostly_words():
@@ -258,8 +259,8 @@ def test_published_losses_are_mostly_words():
     files = PUBLISHED / "conette_audiocaps_test.csv", PUBLISHED / "audiocaps_train_captions.csv"
     if not all(file.exists() for file in files):
         pytest.skip("the published files are not here")
-    training = bias.read_captions(files[1])[::8]  # an eighth of them is enough, and quick
-    found = bias.of_pairs(bias.read_pairs(files[0]), training, FEW)
+    training = pairs.read_captions(files[1])[::8]  # an eighth of them is enough, and quick
+    found = bias.of_pairs(pairs.read_pairs(files[0]), training, FEW)
     parts = found.features.set_index("feature")
     print(found.features)
     assert found.rows == 4560 and found.r2.n == 912

@@ -120,10 +120,13 @@ def test_unknown_study(capsys, command):
     [
         ('{"trainig": {"epochs": 1}}', "trainig is not a parameter; did you mean training?"),
         ('{"training": {"epoch": 1}}', "training.epoch is not a parameter; did you mean epochs?"),
-        ('{"training": {"epochs": "1"}}', "training.epochs is '1'; it must be int"),
+        ('{"training": {"epochs": "1"}}', "training.epochs is '1': Input should be a valid integer"),
         ('{"decoder": {"heads": 5}}', "decoder: heads must divide d_model = 32, got 5"),
-        ('{"seeds": []}', "seeds is empty"),
-        ('{"corpus": {"name": "clohto"}}', "corpus: name must be one of ('soundscapes', 'folder', 'clotho'"),
+        ('{"seeds": []}', "seeds is []"),
+        (
+            '{"corpus": {"name": "clohto"}}',
+            "corpus.name is 'clohto': Input should be 'soundscapes', 'recordings', 'folder'",
+        ),
         ('{"captioner_from": "dmeo"}', "study 'dmeo' does not exist; did you mean demo?"),
         ("{seeds: [1]}", "--overrides is not JSON"),
         ("[1]", "--overrides wants sections, such as"),

@@ -15,7 +15,7 @@ from aacstudy.corpus.text import BOS, EOS, UNK
 from aacstudy.models.captioner import token_nll as plain_token_nll
 from aacstudy.scoring import engine, layers
 from aacstudy.scoring.compiled import why_not
-from aacstudy.scoring.engine import Engine, nll_pairs, parse_bytes, token_nll
+from aacstudy.scoring.engine import Engine, nll_pairs, parse_bytes
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.trie import QUERIES, tries
 
@@ -177,7 +177,7 @@ def test_pairs_and_tokens():
     assert seen == [0, 1, 3] and found.dtype == np.float32
     np.testing.assert_allclose(found, plain[audio, caption], rtol=0, atol=TOLERANCE)
     for c, ids in enumerate(captions):
-        parts = token_nll(network, heard[2], ids)
+        (parts,) = Engine(network, [ids]).token_nll(heard[2])
         assert parts.shape == (len(ids) - 1,)
         np.testing.assert_allclose(np.cumsum(parts)[-1], plain[2, c], rtol=0, atol=TOLERANCE)
         for n in range(2, len(ids)):

@@ -124,15 +124,10 @@ def test_frames_that_do_not_fit_are_refused(tmp_path, clips, made, said):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_is_plain_safetensors(tmp_path):
-    """Our writer against the library's reader: names of any length leave the numbers where the header says."""
-    for length in range(9):
-        path = tmp_path / f"{length}.safetensors"
-        frames.save(path, ["x" * length], [torch.arange(6.0).reshape(3, 2).T])  # not contiguous
-        found = load_file(path)
-        assert set(found) == {"frames", "lengths"} and found["lengths"].tolist() == [2]
-        assert found["frames"].tolist() == [[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]
-        assert frames.load(path)["x" * length].dtype == torch.float32
+def test_frames_need_not_be_contiguous(tmp_path):
+    path = tmp_path / "frames.safetensors"
+    frames.save(path, ["x"], [torch.arange(6.0).reshape(3, 2).T])
+    assert load_file(path)["frames"].tolist() == [[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]
 
 
 # --- a whole corpus: shards, kills, memory -------------------------------------------------------------
@@ -146,6 +141,9 @@ def small(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     paths = [write(tmp_path / "in" / f"{i}.wav", 0.5 + 0.1 * (i % 4), seed=i) for i in range(11)]
     return tmp_path, [f"train/{path.name}" for path in paths], paths
+
+
+SHARDS = [f"frames-{i:07d}.safetensors" for i in (0, 3, 6, 9)]
 
 
 def network_of(folder):
@@ -166,18 +164,13 @@ def counted(monkeypatch):
 
 def test_encode_all(small, capsys):
     folder, clips, paths = small
-    result = folder / "frames.safetensors"
     network = network_of(folder)
-    frames.encode_all(network, clips, paths, result, workers=2)
-    found = frames.load(result)
+    frames.encode_all(network, clips, paths, folder, workers=2)
+    found = frames.load(folder)
     assert list(found) == clips
     for clip, alone in zip(clips, frames.encode(network, paths)):
         assert torch.equal(found[clip], alone)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "encoder.safetensors",
-        "frames.safetensors",
-        "in",
-    ]
+    assert sorted(path.name for path in folder.glob("*.*")) == ["encoder.safetensors", *SHARDS]
     assert "11/11" in capsys.readouterr().err
 
 
@@ -197,7 +190,7 @@ frames.read, frames.SHARD = slow, 3
 paths = [folder / "in" / f"{i}.wav" for i in range(11)]
 clips = [f"train/{path.name}" for path in paths]
 (folder / "part").mkdir()
-frames.encode_all(load_encoder(folder / "encoder.safetensors")[0], clips, paths, folder / "part" / "frames.safetensors")
+frames.encode_all(load_encoder(folder / "encoder.safetensors")[0], clips, paths, folder / "part")
 """
 
 
@@ -205,25 +198,22 @@ def test_a_killed_run_goes_on_behind_its_last_shard(small, monkeypatch):
     folder, clips, paths = small
     process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 120
-    while not (folder / "part" / "shard-0000003.safetensors").exists():
+    while not (folder / "part" / SHARDS[1]).exists():
         assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.stderr.close()
     whole = sorted(path.name for path in (folder / "part").glob("*.safetensors"))
-    assert whole in (
-        [f"shard-000000{i}.safetensors" for i in (0, 3)],
-        [f"shard-000000{i}.safetensors" for i in (0, 3, 6)],
-    )
+    assert whole in (SHARDS[:2], SHARDS[:3])
     decoded = counted(monkeypatch)
     torch.set_num_threads(1)  # as every stage does: another number of threads gives other last bits
-    unbroken, resumed = folder / "frames.safetensors", folder / "part" / "frames.safetensors"
-    frames.encode_all(network_of(folder), clips, paths, resumed)
+    frames.encode_all(network_of(folder), clips, paths, folder / "part")
     assert sorted(decoded) == sorted(f"{i}.wav" for i in range(3 * len(whole), 11))  # no finished one again
-    frames.encode_all(network_of(folder), clips, paths, unbroken)
-    assert resumed.read_bytes() == unbroken.read_bytes()
-    assert [path.name for path in (folder / "part").glob("*")] == ["frames.safetensors"]
+    frames.encode_all(network_of(folder), clips, paths, folder)
+    for shard in SHARDS:
+        assert (folder / "part" / shard).read_bytes() == (folder / shard).read_bytes()
+    assert sorted(path.name for path in (folder / "part").glob("*")) == SHARDS
 
 
 def test_an_error_keeps_the_finished_shards(small, monkeypatch):
@@ -231,42 +221,36 @@ def test_an_error_keeps_the_finished_shards(small, monkeypatch):
     good = paths[7].read_bytes()
     paths[7].write_bytes(b"no audio")
     with pytest.raises(AudioError, match=r"7\.wav: not readable"):
-        frames.encode_all(network_of(folder), clips, paths, folder / "frames.safetensors")
+        frames.encode_all(network_of(folder), clips, paths, folder)
     paths[7].write_bytes(good)
     decoded = counted(monkeypatch)
-    frames.encode_all(network_of(folder), clips, paths, folder / "frames.safetensors")
+    frames.encode_all(network_of(folder), clips, paths, folder)
     assert sorted(decoded) == sorted(f"{i}.wav" for i in range(6, 11))
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other clips"])
 def test_a_damaged_shard_is_made_again(small, monkeypatch, damage):
     folder, clips, paths = small
-    result = folder / "frames.safetensors"
-    frames.encode_all(network_of(folder), clips, paths, result)
-    by_clip, whole = frames.load(result), result.read_bytes()
-    shards = [(folder / f"shard-{i:07d}.safetensors", clips[i : i + 3]) for i in (0, 3, 6, 9)]
-    for shard, names in shards:
-        frames.save(shard, names, [by_clip[name] for name in names])
-    result.unlink()
-    second = shards[1][0]
+    frames.encode_all(network_of(folder), clips, paths, folder)
+    by_clip, second = frames.load(folder), folder / SHARDS[1]
+    whole = second.read_bytes()
     if damage == "other clips":
         frames.save(second, clips[:3], [by_clip[name] for name in clips[:3]])
     else:
-        second.write_bytes(second.read_bytes()[:200] if damage == "cut" else b"")
+        second.write_bytes(whole[:200] if damage == "cut" else b"")
     decoded = counted(monkeypatch)
-    frames.encode_all(network_of(folder), clips, paths, result)
+    frames.encode_all(network_of(folder), clips, paths, folder)
     assert sorted(decoded) == ["3.wav", "4.wav", "5.wav"]
-    assert result.read_bytes() == whole
+    assert second.read_bytes() == whole
 
 
-def test_killed_while_it_cleaned_up(small, monkeypatch):
+def test_frames_of_other_clips_do_not_stay(small):
     folder, clips, paths = small
-    result = folder / "frames.safetensors"
-    frames.encode_all(network_of(folder), clips, paths, result)
-    (folder / "shard-0000006.safetensors").write_bytes(b"the last of them")
-    decoded = counted(monkeypatch)
-    frames.encode_all(network_of(folder), clips, paths, result)
-    assert decoded == [] and not list(folder.glob("shard-*"))
+    frames.encode_all(network_of(folder), clips, paths, folder)
+    frames.encode_all(network_of(folder), clips[:4], paths[:4], folder)
+    assert list(frames.load(folder)) == clips[:4]
+    with pytest.raises(FileNotFoundError, match="holds no frames"):
+        frames.load(folder / "in")
 
 
 MEMORY = """
@@ -278,22 +262,18 @@ from aacstudy.models import frames
 def anonymous():  # MB that no file backs
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1000
 
-parts = [Path(sys.argv[1]) / f"{i}.safetensors" for i in range(8)]
-for i, part in enumerate(parts):
-    frames.save(part, [str(i)], [torch.full((10_000, 256), float(i))])  # 10 MB
+folder = Path(sys.argv[1])
+for i in range(8):
+    frames.save(folder / f"frames-{i}.safetensors", [str(i)], [torch.full((10_000, 256), float(i))])  # 10 MB
 before = anonymous()
-by_clip = {}
-for part in parts:
-    by_clip |= frames.load(part)
-frames.save(Path(sys.argv[1]) / "all.safetensors", list(by_clip), list(by_clip.values()))
-found = frames.load(Path(sys.argv[1]) / "all.safetensors")
+found = frames.load(folder)
 assert [float(found[str(i)][5_000, 7]) for i in range(8)] == list(range(8))
 print(anonymous() - before)
 """
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """82 MB of frames are joined and loaded with a few MB of memory of our own."""
+    """82 MB of frames are loaded with a few MB of memory of our own."""
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc here")
     done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from aacstudy.corpus import Corpus
-from aacstudy.scoring.given import check, fingerprint, score
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses, check, fingerprint, score
 
 AUDIOS = ["a", "b"]
 CAPTIONS = ["one", "same", "same", "four"]

@@ -37,9 +37,8 @@ from test_setup import make
 from aacstudy.__main__ import main
 from aacstudy.analysis.captions import assets
 from aacstudy.study import download as sets
-from aacstudy.study import notebooks
 from aacstudy.study.download import fetch
-from aacstudy.study.parameters import Study
+from aacstudy.study.parameters import Study, batch_notebooks
 from aacstudy.study.stages import plan
 from aacstudy.study.weights import WEIGHTS, Remote
 
@@ -230,7 +229,7 @@ def test_the_lab_shows_the_notebooks(command, tmp_path):
             browser.headers["Authorization"] = f"token {running['token']}"
             listed = browser.get(f"{running['url']}api/contents", timeout=30).json()["content"]
             assert {one["name"] for one in listed if one["type"] == "notebook"} >= {
-                f"{name}.ipynb" for name in notebooks.names()
+                f"{name}.ipynb" for name in batch_notebooks()
             }
             assert (
                 "JupyterLab" in browser.get(f"{running['url']}lab/tree/00_start_here.ipynb", timeout=30).text

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill import PapermillExecutionError
 
 from aacstudy.report import execute, index
 from aacstudy.report.html import TEMPLATES
@@ -225,8 +227,9 @@ def test_failed_run_leaves_no_output_and_names_the_cell(tmp_path):
     source = write_notebook(tmp_path / "bad.ipynb", cells)
     output = tmp_path / "out" / "bad.ipynb"
     before = dict(os.environ)
-    with pytest.raises(execute.NotebookError, match=r"bad.ipynb, cell 5 of 6: KeyError: 'no such clip'"):
+    with pytest.raises(PapermillExecutionError, match="KeyError: 'no such clip'") as raised:
         execute.execute(source, output, {"seed": 2}, tmp_path / "out")
+    assert raised.value.source == cells[4] and "bad.ipynb did not run" in raised.value.__notes__[0]
     assert dict(os.environ) == before
     assert [path.name for path in output.parent.iterdir()] == ["bad.failed.ipynb"]
     page = tmp_path / "bad.html"
@@ -234,11 +237,12 @@ def test_failed_run_leaves_no_output_and_names_the_cell(tmp_path):
     assert "no such clip" in page.read_text() and "output_error" in page.read_text()
 
 
-def test_dead_kernel_names_the_cell(tmp_path):
+def test_dead_kernel_names_the_notebook(tmp_path):
     source = write_notebook(tmp_path / "dead.ipynb", [CELLS[1], "import os; os._exit(3)", "x = 1"])
-    with pytest.raises(execute.NotebookError, match=r"dead.ipynb, cell 2 of 3: DeadKernelError"):
+    with pytest.raises(DeadKernelError) as raised:
         execute.execute(source, tmp_path / "out.ipynb", {}, tmp_path)
-    assert not (tmp_path / "out.ipynb").exists()
+    assert "dead.ipynb did not run" in raised.value.__notes__[0]
+    assert not (tmp_path / "out.ipynb").exists() and (tmp_path / "out.failed.ipynb").exists()
 
 
 @pytest.mark.parametrize(
@@ -317,7 +321,7 @@ def test_what_is_printed_is_shown_as_a_terminal_leaves_it(tmp_path):
     ],
 )
 def test_bars_are_told_from_messages(line, bar):
-    assert bool(execute.progress(line)) == bar and bool(execute.messages(line)) != bar
+    assert execute.bars_and_messages(f"{line}\n\n") == ((line, "") if bar else ("", line))
 
 
 @pytest.mark.parametrize(

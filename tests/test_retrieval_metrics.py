@@ -16,7 +16,6 @@ from aacstudy.analysis.retrieval.metrics import (
     chance,
     evaluate,
     relevance_from_owners,
-    summary,
     text_to_audio,
 )
 from aacstudy.analysis.retrieval.normalise import min_max, z_score
@@ -82,10 +81,7 @@ def test_three_by_three_by_hand():
         assert table["hit@1"].tolist() == [1, 0, 0]
         assert table["hit@2"].tolist() == table["recall@2"].tolist() == [1, 1, 0]
         np.testing.assert_allclose(table["map@10"], [1, 1 / 2, 1 / 3])
-    result = summary(table)
-    assert result["median_rank"] == result["mean_rank"] == 2
-    assert result["hit@1"] == pytest.approx(1 / 3) and result["mrr"] == pytest.approx(11 / 18)
-    assert "audio" not in result
+        assert table["mrr"].mean() == pytest.approx(11 / 18)
 
 
 def test_hit_and_recall_differ_with_two_captions_by_hand():
@@ -125,7 +121,7 @@ def test_constant_matrix_gives_exactly_chance():
     owners = np.array([0, 1, 1, 2, 2, 2, 3, 4, 4, 5])
     relevant = relevance_from_owners(owners, 6)
     for direction, mask in ((text_to_audio, relevant.T), (audio_to_text, relevant)):
-        result = summary(direction(np.full((6, 10), 0.3), owners, ks=(1, 5, 10)))
+        result = direction(np.full((6, 10), 0.3), owners, ks=(1, 5, 10)).mean()
         for k in (1, 5, 10):
             for name, value in chance(mask, k).items():
                 assert result[name] == pytest.approx(value, abs=1e-12)
@@ -263,17 +259,6 @@ def test_relevance_with_any_number_of_captions():
     relevant = relevance_from_owners([0, 2, 2, 2, 1, 0], 4)
     assert relevant.dtype == bool and relevant.sum(axis=1).tolist() == [2, 1, 3, 0]
     assert (relevant.sum(axis=0) == 1).all()
-
-
-def test_identical_text_counts_for_each_of_its_audios():
-    texts = ["a dog barks", "rain", "a dog barks", "wind"]
-    relevant = relevance_from_owners([0, 0, 1, 2], 3, texts)
-    assert relevant.astype(int).tolist() == [[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
-    scores = np.array([[1.0, 5, 3, 2], [4, 3, 2, 1], [0, 0, 0, 9]])
-    strict = text_to_audio(scores, [0, 0, 1, 2], identical_text=None)
-    lenient = text_to_audio(scores, [0, 0, 1, 2], identical_text=texts)
-    assert strict["hit@1"].tolist() == [0, 1, 0, 1] and lenient["hit@1"].tolist() == [1, 1, 1, 1]
-    assert lenient["audio"].tolist() == [0, 0, 1, 2]
 
 
 def test_errors_name_what_is_wrong():

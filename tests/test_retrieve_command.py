@@ -6,7 +6,7 @@ import pytest
 
 from aacstudy.__main__ import main
 from aacstudy.analysis.retrieval import metrics
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study import matrix_files
 
 AUDIOS, EACH = 8, 2

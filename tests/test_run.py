@@ -7,9 +7,10 @@ import nbformat
 import pytest
 
 from aacstudy.analysis.scorecard import rows
-from aacstudy.study.parameters import DEFAULT_NOTEBOOKS as NOTEBOOKS
+from aacstudy.study.parameters import default_notebooks
 from aacstudy.study.run import config
 
+NOTEBOOKS = default_notebooks()
 WANTED = [
     "tagging.map", "t2a.hit@1", "a2t.raw.hit@1", "a2t.min_max.hit@1", "a2t.z.hit@1", "variance.caption", "bat.accuracy",
     "bat.blind", "bat.positions.accuracy", "bat.positions.blind",

@@ -65,7 +65,7 @@ def reference(study: Study, text: str, seed: int = 1) -> np.ndarray:
     """Losses [clips] of a text, pair by pair."""
     captioner, words, _ = load_captioner(plan.captioner(study, "base", seed).path / "captioner.safetensors")
     part = Corpus.load(plan.corpus(study).make()).split("test")
-    by_clip = frames.load(plan.frames(study).make() / "frames.safetensors")
+    by_clip = frames.load(plan.frames(study).make())
     return nll_reference(captioner, [by_clip[clip] for clip in part.clips["clip"]], [words.encode(text)])[
         :, 0
     ].numpy()
@@ -127,7 +127,7 @@ def test_a_study_of_given_matrices_has_nobody_to_ask(study):
 
 def test_sound_ranks_captions_raw_and_debiased(study, recordings):
     """A clip of the split itself: its scores are a row of the loss matrix."""
-    from aacstudy.scoring.store import Losses
+    from aacstudy.scoring.matrix import Losses
 
     found = search.describe(study, recordings / "three.ogg", k=2)
     losses = Losses.read(plan.losses(study, "base", 1).make() / "losses.zarr")

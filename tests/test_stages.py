@@ -16,8 +16,8 @@ from aacstudy.models import frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
+from aacstudy.scoring.matrix import join
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.scoring.store import join
 from aacstudy.study import run
 from aacstudy.study.artifacts import PACKAGE, reached
 from aacstudy.study.parameters import Study
@@ -77,7 +77,7 @@ def made(folder, training=None):
 
 def with_permuted(inputs, out, orders=1):
     """The same and frames of the test clips in drawn orders."""
-    by_clip = frames.load(inputs[1].path / "frames.safetensors")
+    by_clip = frames.load(inputs[1].path)
     clips = [clip for clip in by_clip if clip.startswith("test/")]
     names = [f"{clip}#{n}" for n in range(orders) for clip in clips]
     (out / "permuted").mkdir()
@@ -156,7 +156,7 @@ def test_loss_matrix_of_a_split(place, matrix):
     assert matrix.tokens[0] == 7  # a dog and no unicorn 0, and EOS
     plain = nll_reference(network, clips, ids).numpy()
     assert np.abs(matrix.nll - plain).max() <= 1e-4
-    by_clip = frames.load(place / "frames.safetensors")
+    by_clip = frames.load(place)
     assert all(torch.equal(by_clip[clip], one) for clip, one in zip(matrix.audios, clips))
 
 
@@ -326,7 +326,7 @@ def test_corpus_without_swaps_is_swapped_by_rules(place, tmp_path):
 
 def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     """Two sounds in both orders and at once, on the frames of four clips."""
-    by_clip = frames.load(place / "frames.safetensors")
+    by_clip = frames.load(place)
     names = [f"pairs/0000-{order}" for order in ("ab", "ba", "both")]
     clips = pd.DataFrame({"clip": names, "split": "pairs", "path": "none.wav", "seconds": 1.0})
     texts = ["a dog then a bell", "a bell then a dog", "a dog and a bell"]
@@ -369,7 +369,7 @@ REACHES = {
     "encoder_published": READ
     | NETWORKS
     | ENCODER
-    | {"models.published.encoders", "models.published.files", "models.cnn14"},
+    | {"models.published.encoders", "models.published.files", "models.cnn14", "models.yamnet"},
     "frames": READ | NETWORKS | ENCODER,
     "frames_permuted": READ | NETWORKS | ENCODER,
     "peer": {
@@ -386,9 +386,9 @@ REACHES = {
     "captioner": READ | NETWORKS | ENCODER | TRAINING,
     "captioner_finetuned": READ | NETWORKS | ENCODER | TRAINING | {"training.finetuning"},
     "captions": LISTENS | {"models.decoding"},
-    "bands": LISTENS | SCORING | {"scoring.store"},
-    "losses": {"corpus", "scoring.store"},
-    "losses_given": {"corpus", "scoring.store", "scoring.given"},
+    "bands": LISTENS | SCORING | {"scoring.matrix"},
+    "losses": {"corpus", "scoring.matrix"},
+    "losses_given": {"corpus", "scoring.matrix"},
     "bank": LISTENS | SCORING | {"corpus.ngram"},
     "before_after": LISTENS
     | SCORING

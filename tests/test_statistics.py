@@ -8,7 +8,6 @@ from aacstudy.analysis.statistics import (
     Interval,
     bootstrap_over_seeds,
     bootstrap_table,
-    clustered_bootstrap,
     difference_table,
     holm,
     paired_difference,
@@ -36,67 +35,42 @@ def test_interval_prints_n_and_unit():
 
 def test_single_row_clusters_match_scipy_bootstrap():
     values = np.random.default_rng(0).exponential(size=80)
-    ours = clustered_bootstrap(values, np.arange(80), resamples=4000)
+    ours = bootstrap_over_seeds(values, np.arange(80), resamples=4000)
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=4000, method="percentile", rng=1
     ).confidence_interval
-    assert ours.value == pytest.approx(values.mean()) and ours.n == 80 and ours.unit == "audios"
+    assert ours.value == pytest.approx(values.mean()) and ours.n == 80 and ours.unit == "audios, one seed"
     assert ours.low == pytest.approx(theirs.low, abs=0.03) and ours.high == pytest.approx(
         theirs.high, abs=0.03
     )
-    median = clustered_bootstrap(values, np.arange(80), np.median, resamples=2000)
-    theirs = stats.bootstrap(
-        (values,), np.median, n_resamples=2000, method="percentile", rng=1
-    ).confidence_interval
-    assert median.low == pytest.approx(theirs.low, abs=0.05) and median.high == pytest.approx(
-        theirs.high, abs=0.05
-    )
-
-
-def test_fast_mean_equals_the_plain_one():
-    values, clusters = clustered_values(np.random.default_rng(1))
-    table = np.stack([values, values**2], axis=1)
-    fast = clustered_bootstrap(table, clusters, resamples=1500)
-    plain = clustered_bootstrap(table, clusters, lambda rows, axis: np.mean(rows, axis), resamples=1500)
-    difference = max(np.abs(np.subtract(a[:3], b[:3])).max() for a, b in zip(fast, plain))
-    print(f"largest difference: {difference:.1e}")
-    assert difference < 1e-12 and len(fast) == 2
-    np.testing.assert_allclose(fast[0][:4], clustered_bootstrap(values, clusters, resamples=1500)[:4])
 
 
 def test_copies_of_a_row_do_not_narrow_the_interval():
     values = np.random.default_rng(2).normal(size=60)
-    once = clustered_bootstrap(values, np.arange(60))
-    five = clustered_bootstrap(np.repeat(values, 5), np.repeat(np.arange(60), 5))
+    once = bootstrap_over_seeds(values, np.arange(60))
+    five = bootstrap_over_seeds(np.repeat(values, 5), np.repeat(np.arange(60), 5))
     np.testing.assert_allclose(once[:3], five[:3])
     assert five.n == 60
-    naive = clustered_bootstrap(np.repeat(values, 5), np.arange(300))
+    naive = bootstrap_over_seeds(np.repeat(values, 5), np.arange(300))
     assert naive.high - naive.low < 0.6 * (five.high - five.low)
 
 
 def test_seed_and_labels():
     values, clusters = clustered_values(np.random.default_rng(3))
-    assert clustered_bootstrap(values, clusters) == clustered_bootstrap(values, clusters)
-    assert clustered_bootstrap(values, clusters) != clustered_bootstrap(values, clusters, seed=1)
+    assert bootstrap_over_seeds(values, clusters) == bootstrap_over_seeds(values, clusters)
+    assert bootstrap_over_seeds(values, clusters) != bootstrap_over_seeds(values, clusters, seed=1)
     names = np.array([f"{c:03}.wav" for c in clusters])
-    assert clustered_bootstrap(values, names) == clustered_bootstrap(values, clusters)
-    wide, narrow = (clustered_bootstrap(values, clusters, confidence=c) for c in (0.99, 0.8))
+    assert bootstrap_over_seeds(values, names) == bootstrap_over_seeds(values, clusters)
+    wide, narrow = (bootstrap_over_seeds(values, clusters, confidence=c) for c in (0.99, 0.8))
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_coverage_of_the_clustered_bootstrap():
+def test_coverage_with_one_seed():
     rng = np.random.default_rng(4)
-    intervals = [clustered_bootstrap(*clustered_values(rng), resamples=500, seed=i) for i in range(300)]
+    intervals = [bootstrap_over_seeds(*clustered_values(rng), resamples=500, seed=i) for i in range(300)]
     share = np.mean([i.low <= 0 <= i.high for i in intervals])
     print(f"coverage of 95 % intervals in 300 simulations: {share:.3f}")
     assert 0.90 <= share <= 0.98
-
-
-def test_one_seed_says_so_and_equals_the_clustered_bootstrap():
-    values, clusters = clustered_values(np.random.default_rng(5))
-    one = bootstrap_over_seeds(values[None], clusters)
-    assert one.unit == "audios, one seed"
-    np.testing.assert_allclose(one[:4], clustered_bootstrap(values, clusters)[:4])
 
 
 def test_seeds_that_differ_widen_the_interval():
@@ -199,17 +173,17 @@ def test_variance_shares_by_hand():
 
 def test_errors():
     with pytest.raises(ValueError, match="one cluster per row"):
-        clustered_bootstrap([1.0, 2.0], [0])
+        bootstrap_over_seeds([1.0, 2.0], [0])
     with pytest.raises(ValueError, match="one cluster per row"):
         bootstrap_over_seeds(np.zeros((2, 3)), [0, 1])
     with pytest.raises(ValueError, match="not finite at row 1"):
-        clustered_bootstrap([1.0, np.nan], [0, 1])
+        bootstrap_over_seeds([1.0, np.nan], [0, 1])
     with pytest.raises(ValueError, match="paired"):
         paired_difference(np.zeros((2, 3)), np.zeros((1, 3)), [0, 1, 2])
     with pytest.raises(ValueError, match="from 0 to 1"):
         holm([0.5, np.nan])
     with pytest.raises(ValueError, match="confidence"):
-        clustered_bootstrap([1.0, 2.0], [0, 1], confidence=95)
+        bootstrap_over_seeds([1.0, 2.0], [0, 1], confidence=95)
     with pytest.raises(ValueError, match="constant"):
         variance_shares(np.ones((2, 2)))
     with pytest.raises(ValueError, match="finite"):
@@ -247,7 +221,7 @@ def test_resampled_sums_give_the_bootstrap_of_the_mean():
     values, clusters = clustered_values(np.random.default_rng(12))
     _, draws, _ = resampled_sums(np.stack([values, np.ones(len(values))], axis=1), clusters, 400, seed=3)
     low, high = np.quantile(draws[:, 0] / draws[:, 1], [0.025, 0.975])
-    found = clustered_bootstrap(values, clusters, resamples=400, seed=3)
+    found = bootstrap_over_seeds(values, clusters, resamples=400, seed=3)
     assert (found.low, found.high) == pytest.approx((low, high))
 
 

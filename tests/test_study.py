@@ -5,6 +5,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from aacstudy import paths
 from aacstudy.options import DecoderOptions, TrainingOptions
-from aacstudy.study.parameters import DEFAULT_NOTEBOOKS, Study, StudyError, available
+from aacstudy.study.parameters import BASE, Study, StudyError, available, batch_notebooks
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(path.relative_to(PROJECT / "studies")) for path in (PROJECT / "studies").rglob("*.yml"))
@@ -27,10 +29,10 @@ def project_root(monkeypatch):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project; call it with pages to write into its studies/."""
+    """A project of two notebooks; call it with pages to write into its studies/."""
     (tmp_path / "notebooks").mkdir()
-    for name in DEFAULT_NOTEBOOKS:
-        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
+    for name in ("00_start_here", "05_retrieval"):
+        (tmp_path / "notebooks" / f"{name}.ipynb").touch()
     (tmp_path / "studies").mkdir()
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
 
@@ -88,43 +90,54 @@ def test_an_empty_page_is_the_defaults(project):
         ("corpus: 5", ["corpus is a section of parameters, not 5"]),
         ("corpus:", ["corpus is a section of parameters, not None"]),
         ("corpus: [train]", ["corpus is a section of parameters"]),
-        ("training: {epochs: true}", ["training.epochs is True", "must be int"]),
-        ("training: {epochs: '6'}", ["training.epochs is '6'", "must be int"]),
-        ("training: {epochs: 6.0}", ["training.epochs is 6.0", "must be int"]),
-        ("training: {learning_rate: true}", ["training.learning_rate is True", "must be float"]),
-        ("training: {learning_rate: fast}", ["training.learning_rate is 'fast'", "must be float"]),
-        ("training: {learning_rate: [1.0]}", ["training.learning_rate is [1.0]", "must be float"]),
-        ("training: {learning_rate: .nan}", ["training.learning_rate is nan", "must be float"]),
-        ("training: {learning_rate: .inf}", ["training.learning_rate is inf", "must be float"]),
-        ("decoding: {forbid_specials: 1}", ["decoding.forbid_specials is 1", "must be bool"]),
-        ("decoder: {frame_positions: no}", ["decoder.frame_positions is False", "must be str"]),
-        ("encoder: {depths: 3}", ["encoder.depths is 3", "a list of int"]),
-        ("encoder: {depths: [1, two]}", ["encoder.depths is [1, 'two']", "a list of int"]),
-        ("seeds: []", ["seeds is empty"]),
-        ("seeds: 1234", ["seeds is 1234", "a list of int"]),
-        ("seeds: [1, 2, 1]", ["seeds has [1, 2, 1]"]),
-        ("seeds: [true]", ["seeds is [True]", "a list of int"]),
+        ("training: {epochs: true}", ["training.epochs is True", "valid integer"]),
+        ("training: {epochs: '6'}", ["training.epochs is '6'", "valid integer"]),
+        ("training: {epochs: 6.0}", ["training.epochs is 6.0", "valid integer"]),
+        ("training: {epochs: null}", ["training.epochs is None", "valid integer"]),
+        ("training: {learning_rate: true}", ["training.learning_rate is True", "valid number"]),
+        ("training: {learning_rate: fast}", ["training.learning_rate is 'fast'", "float"]),
+        ("training: {learning_rate: [1.0]}", ["training.learning_rate is [1.0]", "valid number"]),
+        ("training: {learning_rate: .nan}", ["training.learning_rate is nan", "finite"]),
+        ("training: {learning_rate: .inf}", ["training.learning_rate is inf", "finite"]),
+        ("decoding: {forbid_specials: 1}", ["decoding.forbid_specials is 1", "valid boolean"]),
+        ("decoder: {frame_positions: no}", ["decoder.frame_positions is False", "'sinusoidal'"]),
+        ("scoring: {memory: 2}", ["scoring.memory is 2", "valid string"]),
+        ("encoder: {depths: 3}", ["encoder.depths is 3", "should be a list"]),
+        ("encoder: {depths: !!set {1, 2}}", ["encoder.depths is {1, 2}", "should be a list"]),
+        ("encoder: {depths: [1, two]}", ["encoder.depths.1 is 'two'", "valid integer"]),
+        ("seeds: []", ["seeds is []", "at least 1"]),
+        ("seeds: 1234", ["seeds is 1234", "should be a list"]),
+        ("seeds: [1, 2, 1]", ["seeds is [1, 2, 1]: each seed counts once"]),
+        ("seeds: [true]", ["seeds.0 is True", "valid integer"]),
         ("notebooks: [05_retreival]", ["notebooks: '05_retreival'", "did you mean 05_retrieval?"]),
+        ("notebooks: [00_start_here]", ["notebooks: '00_start_here' does not exist"]),
         ("decoder: {d_model: 32, heads: 5}", ["decoder: heads must divide d_model = 32, got 5"]),
         ("decoder: {d_model: 31, heads: 1}", ["decoder: d_model must be even"]),
-        ("decoder: {frame_positions: sinus}", ["decoder: frame_positions", "sinusoidal", "'sinus'"]),
+        (
+            "decoder: {frame_positions: sinus}",
+            ["decoder.frame_positions is 'sinus'", "'none', 'sinusoidal' or 'learned'"],
+        ),
         ("frontend: {f_max: 20000}", ["frontend: 0 <= f_min < f_max", "16000"]),
         ("encoder: {kernel: 4}", ["encoder: kernel must be odd", "4"]),
         ("encoder: {dims: [8, 16]}", ["encoder: depths and dims"]),
-        ("corpus: {name: sounds}", ["corpus: name must be one of ('soundscapes', 'folder', ", "'sounds'"]),
-        ("corpus: {test: 0}", ["corpus: test must be at least 1, got 0"]),
-        ("corpus: {seconds: 0.5}", ["corpus: seconds must be at least 2.2, got 0.5"]),
+        ("corpus: {name: sounds}", ["corpus.name is 'sounds'", "'soundscapes', 'recordings', "]),
+        ("corpus: {test: 0}", ["corpus.test is 0", "greater than or equal to 1"]),
+        ("corpus: {seconds: 0.5}", ["corpus.seconds is 0.5", "greater than or equal to 2.2"]),
         ("corpus: {snr_low: 20}", ["corpus: snr_low must not exceed snr_high", "20"]),
-        ("tagging: {epochs: 0}", ["tagging: epochs must be at least 1"]),
-        ("training: {schedule: cosin}", ["training: schedule must be one of", "'cosin'"]),
-        ("training: {learning_rate: -1}", ["training: learning_rate must be above 0, got -1.0"]),
-        ("training: {label_smoothing: 1}", ["training: label_smoothing", "1.0"]),
-        ("decoding: {beam: 0}", ["decoding: beam must be at least 1"]),
+        ("tagging: {epochs: 0}", ["tagging.epochs is 0", "greater than or equal to 1"]),
+        ("training: {schedule: cosin}", ["training.schedule is 'cosin'", "'cosine' or 'one_cycle'"]),
+        ("training: {learning_rate: -1}", ["training.learning_rate is -1", "greater than 0"]),
+        ("training: {label_smoothing: 1}", ["training.label_smoothing is 1", "less than 1"]),
+        ("decoding: {beam: 0}", ["decoding.beam is 0", "greater than or equal to 1"]),
         ("decoding: {min_tokens: 20}", ["decoding: 0 <= min_tokens < max_tokens", "20 and 20"]),
-        ("decoding: {forbid_repeats: every}", ["decoding: forbid_repeats", "'every'"]),
-        ("scoring: {split: tset}", ["scoring: split must be train, validation or test, got 'tset'"]),
-        ("before_after: {other_clips: 0}", ["before_after: other_clips must be at least 1"]),
-        ("statistics: {confidence: 95}", ["statistics: confidence must be between 0 and 1, got 95"]),
+        (
+            "decoding: {forbid_repeats: every}",
+            ["decoding.forbid_repeats is 'every'", "'none', 'all' or 'content'"],
+        ),
+        ("scoring: {split: tset}", ["scoring.split is 'tset'", "'train', 'validation' or 'test'"]),
+        ("before_after: {other_clips: 0}", ["before_after.other_clips is 0", "greater than or equal to 1"]),
+        ("statistics: {confidence: 95}", ["statistics.confidence is 95", "less than 1"]),
+        ("corpus: {test: 0}\nsede: 1", ["corpus.test is 0", "sede is not a parameter; did you mean seeds?"]),
         ("- corpus", ["a study is a mapping of sections, not a list"]),
         ("corpus: {train: 5", ["is not YAML"]),
         ("training: {epochs: 1}\ntraining: {batch: 2}", ["is not YAML", "training stands twice", "line 1"]),
@@ -248,29 +261,66 @@ def test_notebook_raises_on_unknown_names():
     assert "decoder.head is not" in error_of(Study.from_notebook, CELL | {"decoder": {"head": 2}})
     assert "epochs is not a parameter" in error_of(Study.from_notebook, CELL | {"epochs": 3})
     message = error_of(Study.from_notebook, CELL | {"study": "dmeo"})
-    assert "studies/dmeo.yml does not exist" in message and "demo" in message
+    assert "study 'dmeo' does not exist; did you mean demo?" in message
     assert "the notebook's parameters" in error_of(
         Study.from_notebook, CELL | {"study": "mine", "extends": "demo", "epochs": 3}
     )
 
 
-def test_notebook_ignores_what_is_no_parameter():
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"study": "dmeo", "seeds": [1]}, "study 'dmeo' does not exist; did you mean demo?"),
+        ({"Corpus": {"train": 5}}, "Corpus is not a parameter; did you mean corpus?"),
+        ({"SEEDS": [1]}, "SEEDS is not a parameter"),
+        ({"EPOCHS": 3}, "EPOCHS is not a parameter"),
+        ({"epochs": np.int64(3)}, "epochs is not a parameter"),
+        ({"here": Path(".")}, "here is not a parameter"),
+        ({"corpus": {"train": None}}, "corpus.train is None"),
+        ({"corpus": {"train": np.int64(3)}}, "corpus.train is np.int64(3)"),
+        ({"corpus": {"root": Path(".")}}, "corpus.root is PosixPath('.')"),
+        ({"corpus": Path(".")}, "corpus is a section of parameters, not PosixPath('.')"),
+        ({"corpus": json}, "corpus is a section of parameters, not <module"),
+        ({"seeds": np.arange(3)}, "seeds is array([0, 1, 2])"),
+        ({"seeds": [np.int64(3)]}, "seeds.0 is np.int64(3)"),
+    ],
+)
+def test_notebook_drops_nothing_that_is_given(given, said):
+    assert said in error_of(Study.from_notebook, CELL | given)
+
+
+def test_notebook_takes_what_converts():
+    study = Study.from_notebook(CELL | {"seeds": range(3), "training": {"learning_rate": np.float64(0.5)}})
+    assert study.seeds == (0, 1, 2) and study.training.learning_rate == 0.5
+
+
+def test_notebook_ignores_what_stands_in_any():
     variables = CELL | {
         "__name__": "__main__",
         "_": 5,
         "_i1": "study = 'demo'",
         "In": ["", "study = 'demo'"],
         "Out": {},
-        "SEEDS": [1],
-        "Corpus": 1,
+        "BASE": BASE,
         "json": json,
         "quit": print,
         "get_ipython": lambda: None,
         "Study": Study,
-        "here": Path("."),
+        "table": pd.DataFrame({"a": [1]}),
         "nothing": None,
     }
     assert Study.from_notebook(variables) == Study.load("demo")
+
+
+def test_the_folder_is_the_list_of_notebooks(project):
+    """A file that is put there can be named at once, and only a name of a chapter counts."""
+    folder = project(mine="notebooks: [10_length]")
+    assert "'10_length' does not exist; there are 05_retrieval" in error_of(Study.load, "mine")
+    for name in ("10_length", "08_ablations", "untitled", "1_draft"):
+        (folder / "notebooks" / f"{name}.ipynb").touch()
+    assert Study.load("mine").notebooks == ("10_length",)
+    assert Study().notebooks == ("05_retrieval", "10_length")
+    assert batch_notebooks() == ("05_retrieval", "08_ablations", "10_length")
 
 
 def test_a_study_passes_through():

@@ -1,4 +1,4 @@
-"""Intervals of seeds × audios: by hand, against Student and analysis of variance, and their coverage."""
+"""Intervals of seeds × audios: by hand, against Student's, and their coverage."""
 
 import numpy as np
 import pytest

@@ -1,22 +1,17 @@
-"""Why some captions are cheap on every audio: what predicts their mean loss, and what normalisation takes away.
+"""Why some captions are cheap on every audio: what predicts it, what normalisation takes away."""
 
-Tables in, tables out; no model, no file but the pairs that `read_pairs` reads.
-"""
-
-import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
+from statsmodels.regression.linear_model import OLS
 
 from aacstudy.analysis.retrieval.compete import log_mean_exp
 from aacstudy.analysis.retrieval.methods import Pool
-from aacstudy.analysis.statistics import Interval, resampled_sums
-from aacstudy.corpus import tables
+from aacstudy.analysis.statistics import Interval, keyed, resampled_sums
 from aacstudy.corpus.ngram import NGram
 from aacstudy.corpus.text import Vocabulary, tokenise
 from aacstudy.options import StatisticsOptions
@@ -34,9 +29,10 @@ VERDICTS = ("location", "scale", "both", "cannot tell")
 class Regression(NamedTuple):
     """An ordinary least-squares fit of a loss.
 
-    r2: of all features. features: one row per feature with its R² alone (``r2``, ``low``, ``high``) and what R² loses
-    without it (``unique``). coefficients: one row per column of the design, in nats per standard deviation of a number
-    or per member of a category against the first, with cluster-robust ``low`` and ``high``. rows: captions used.
+    r2: of all features. features: one row per feature with its R² alone (``r2``, ``low``, ``high``)
+    and what R² loses without it (``unique``). coefficients: one row per column of the design, in
+    nats per standard deviation of a number or per member of a category against the first, with
+    cluster-robust ``low`` and ``high``. rows: captions used.
     """
 
     r2: Interval
@@ -48,9 +44,9 @@ class Regression(NamedTuple):
 def features(texts: Sequence[str], training: Sequence[str]) -> pd.DataFrame:
     """What of a caption can be known without audio and without the captioner; one row per text.
 
-    ``length`` (tokens, the end among them), ``word frequency`` and ``rarest word`` (mean and least log of its words'
-    shares of the training captions; one is added to each count) and ``trigram`` (nats per token of the training
-    captions' trigram model).
+    ``length`` (tokens, the end among them), ``word frequency`` and ``rarest word`` (mean and least
+    log of its words' shares of the training captions; one is added to each count) and ``trigram``
+    (nats per token of the training captions' trigram model).
     """
     counts = Counter(word for text in training for word in tokenise(text))
     total = np.log(sum(counts.values()) + len(counts) + 1)
@@ -67,11 +63,12 @@ def features(texts: Sequence[str], training: Sequence[str]) -> pd.DataFrame:
 def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss") -> Regression:
     """Explain captions' losses by everything else in the table.
 
-    table: a row per caption with the ``target`` (nats per token), ``audio`` (the unit to cluster by; without it each
-    row is its own) and features: numbers, or texts that name categories. Constant features are left out. Intervals of
-    R² are percentile bootstraps of whole audios with the model fitted again, centred on the value: a resample fits its
-    repeated captions too well, so that even a feature that tells nothing would seem to. Coefficients' are cluster-robust.
-    Raises ValueError for a missing target, values that are not finite (naming row and column) and too few rows.
+    table: a row per caption with the ``target`` (nats per token), ``audio`` (the unit to cluster
+    by; without it each row is its own) and features: numbers, or texts that name categories.
+    Constant features are left out. Intervals of R² are percentile bootstraps of whole audios with
+    the model fitted again, centred on the value: a resample fits its repeated captions too well, so
+    that even a feature that tells nothing would seem to. Coefficients' are cluster-robust. Raises
+    ValueError for a missing target, values that are not finite (with their place), too few rows.
     """
     if target not in table:
         raise ValueError(f"the table has no column {target!r}; it has {', '.join(map(str, table.columns))}")
@@ -119,7 +116,7 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
 def priors(pools: Sequence[Pool]) -> dict[str, list[np.ndarray]]:
     """Log-priors per token of the captions `[captions]`, by name, one array per seed.
 
-    Those of the pools (null audio, trigram), and the log-mean-exp over a bank of other clips and over the test pool.
+    Those of the pools, and the log-mean-exp over a bank of other clips and over the test pool.
     """
     found = {
         name.replace("_", " "): [pool.priors[name] / pool.tokens for pool in pools]
@@ -136,7 +133,8 @@ def explained(
     owners: np.ndarray,
     options: StatisticsOptions,
 ) -> pd.DataFrame:
-    """R² of the captions' mean loss `[captions]` on each prior alone (mean of its seeds): r2, low, high, n, by name."""
+    """R² of the captions' mean loss `[captions]` on each prior alone (mean of its seeds): r2, low,
+    high, n, by name."""
     rows = []
     for name, of_seeds in priors.items():
         found = regress(
@@ -149,10 +147,10 @@ def explained(
 def locations_and_scales(
     scores: Sequence[np.ndarray], priors: Mapping[str, Sequence[np.ndarray]]
 ) -> pd.DataFrame:
-    """Spearman correlation of each caption's location and scale over audios with priors, mean over seeds.
+    """Spearman correlation of captions' locations and scales with priors, mean over seeds.
 
-    scores: per seed, log-likelihoods per token `[audios, captions]`; priors: by name, per seed, `[captions]` in the
-    same unit. Rows: the column's mean, min, max (locations), standard deviation and range (scales).
+    scores: per seed, log-likelihoods per token `[audios, captions]`; priors: by name, per seed,
+    `[captions]` in the same unit. Rows: mean, min, max (locations), deviation, range (scales).
     """
     statistics = {
         "mean": lambda s: s.mean(axis=0),
@@ -174,18 +172,16 @@ def locations_and_scales(
 def verdict(by_location: Interval, by_scale: Interval, margin: float = MARGIN) -> str:
     """What a normalisation by location and scale lives on, from paired differences of hit@1.
 
-    by_location: both minus scale alone; by_scale: both minus location alone. A part *adds* where its interval lies
-    above 0, and *adds nothing* where its interval reaches 0 or less and ends below ``margin``. ``both``: both add;
-    ``location`` or ``scale``: that one adds and the other adds nothing; otherwise ``cannot tell``.
+    by_location: both minus scale alone; by_scale: both minus location alone. A part *adds* where
+    its interval lies above 0, and *adds nothing* where its interval reaches 0 or less and ends
+    below ``margin``. ``both``: both add; ``location`` or ``scale``: that one adds and the other
+    adds nothing; otherwise ``cannot tell``.
     """
-    location, scale = (_adds(one, margin) for one in (by_location, by_scale))
-    if location and scale:
-        return "both"
-    if location and scale is False:
-        return "location"
-    if scale and location is False:
-        return "scale"
-    return "cannot tell"
+    # True: adds, False: adds nothing, None: cannot tell
+    found = tuple(
+        True if one.low > 0 else False if one.high < margin else None for one in (by_location, by_scale)
+    )
+    return {(True, True): "both", (True, False): "location", (False, True): "scale"}.get(found, "cannot tell")
 
 
 def results(
@@ -194,74 +190,31 @@ def results(
     parts: Mapping[str, Sequence[Interval]],
     verdicts: Mapping[str, str],
 ) -> dict[str, float]:
-    """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and verdicts as 0 or 1."""
-    flat = {
-        "bias.r2": fit.r2.value,
-        "bias.r2.low": fit.r2.low,
-        "bias.r2.high": fit.r2.high,
-        "bias.r2.n": fit.r2.n,
-    }
-    for row in fit.features.to_dict("records"):
-        flat |= _flat(f"bias.feature.{row['feature']}.r2", row["r2"], row)
-    for name, row in explained.iterrows():
-        flat |= _flat(f"bias.prior.{name}.r2", row["r2"], row)
+    """Flat numbers: R² of all features and of each, of each prior, what location and scale add, and
+    verdicts as 0 or 1."""
+    flat = keyed("bias.r2", fit.r2)
+    for kind, table in (("feature", fit.features.set_index("feature")), ("prior", explained)):
+        for name, row in table.iterrows():
+            numbers = Interval(*(float(row[one]) for one in ("r2", "low", "high")), int(row["n"]), "audios")
+            flat |= keyed(f"bias.{kind}.{name}.r2", numbers)
     for name, of in parts.items():
         for part, found in zip(("location", "scale"), of):
-            flat |= _flat(f"bias.{name}.{part}_adds", found.value, found._asdict())
+            flat |= keyed(f"bias.{name}.{part}_adds", found)
         for answer in VERDICTS:
             flat[f"bias.{name}.verdict.{answer}".replace(" ", "_")] = int(verdicts[name] == answer)
     return {key.replace(" ", "_"): value for key, value in flat.items()}
 
 
-def read_pairs(path: str | Path) -> pd.DataFrame:
-    """Losses of matched pairs from a CSV file: ``audio``, ``caption``, ``loss`` (nats per token), one row per pair.
-
-    Either a row per pair with columns ``caption`` and ``loss`` (and ``audio``, else each row is its own), or a row per
-    audio as CoNeTTE publishes it: ``fname``, and lists in ``mrefs`` (captions) and ``losses``.
-    Raises ValueError naming file, line and column.
-    """
-    table = tables.read(
-        path,
-        "caption,loss or mrefs,losses",
-        lambda names: {"caption", "loss"} <= set(names) or {"mrefs", "losses"} <= set(names),
-    )
-    if "mrefs" in table:
-        rows = []
-        for line, row in table.iterrows():
-            texts, losses = (_list(row[name], f"{path}, line {line}, {name}") for name in ("mrefs", "losses"))
-            if len(texts) != len(losses):
-                raise ValueError(f"{path}, line {line}: {len(texts)} captions in mrefs, {len(losses)} losses")
-            rows += [(row.get("fname", str(line)), text, loss) for text, loss in zip(texts, losses)]
-        return pd.DataFrame(rows, columns=["audio", "caption", "loss"]).astype({"loss": float})
-    losses = tables.read_column(path, table, "loss")
-    audio = table["audio"].tolist() if "audio" in table else [str(row) for row in range(len(table))]
-    return pd.DataFrame({"audio": audio, "caption": table["caption"].tolist(), "loss": losses})
-
-
-def read_captions(path: str | Path) -> list[str]:
-    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where there is neither."""
-    wants = "caption or caption_1,...,caption_n"
-    table = tables.read(path, wants, lambda names: bool(tables.caption_columns(names)[1]))
-    names = tables.caption_columns(list(table))[1]
-    return [text for name in names for text in table[name] if text.strip()]
-
-
 def of_pairs(pairs: pd.DataFrame, training: Sequence[str], options: StatisticsOptions) -> Regression:
-    """The regression of matched pairs' losses (``read_pairs``) on what their captions' words tell."""
+    """The regression of matched pairs' losses, ``audio``, ``caption``, ``loss``, on their captions'
+    words."""
     words = features(list(pairs["caption"]), training)
     return regress(pd.concat([pairs.reset_index(drop=True), words], axis=1), options)
 
 
-def _flat(key: str, value: float, row: Mapping) -> dict[str, float]:
-    return (
-        {key: float(value)}
-        | {f"{key}.{part}": float(row[part]) for part in ("low", "high")}
-        | {f"{key}.n": int(row["n"])}
-    )
-
-
 def _design(values: pd.Series) -> pd.DataFrame:
-    """A feature as columns: a number standardised, a category as one column per member but the most frequent."""
+    """A feature as columns: a number standardised, a category as one column per member but the most
+    frequent."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=float)
         return pd.DataFrame({values.name: (numbers - numbers.mean()) / numbers.std()})
@@ -270,7 +223,8 @@ def _design(values: pd.Series) -> pd.DataFrame:
 
 
 def _r2(moments: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-    """R² of the last column on the chosen ones, for each matrix of sums of products `[draws, k, k]`."""
+    """R² of the last column on the chosen ones, for each matrix of sums of products `[draws, k,
+    k]`."""
     gram = moments[:, chosen][:, :, chosen]
     with_loss = moments[:, chosen, -1]
     total = moments[:, -1, -1] - moments[:, 0, -1] ** 2 / moments[:, 0, 0]
@@ -281,26 +235,8 @@ def _r2(moments: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
 
 
 def _coefficients(design, loss, clusters, names, alpha) -> pd.DataFrame:
-    import statsmodels.api as sm  # here, as it takes two seconds to import
-
     groups = np.unique(clusters, return_inverse=True)[1]
-    fit = sm.OLS(loss, design).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    fit = OLS(loss, design).fit(cov_type="cluster", cov_kwds={"groups": groups})
     low, high = fit.conf_int(alpha).T
     columns = {"term": ["intercept", *names], "coefficient": fit.params, "low": low, "high": high}
     return pd.DataFrame(columns)
-
-
-def _adds(found: Interval, margin: float) -> bool | None:
-    if found.low > 0:
-        return True
-    return False if found.high < margin else None
-
-
-def _list(text: str, where: str) -> list:
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"{where}: {text[:40]!r} is no list") from error
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: {text[:40]!r} is no list")
-    return found

@@ -1,6 +1,7 @@
-"""Whether a captioner hears which sound comes first: in what it writes, in what it finds, and the rule of the verdict.
+"""Whether a captioner hears which sound comes first: what it writes, what it finds, the verdict.
 
-Arithmetic only. Each effect is one that a listener who knows what sounds, but not when, would not show.
+Arithmetic only. Each effect is one that a listener who knows what sounds, but not when, would not
+show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ TEN_POINTS = 0.1  # an effect that may be there and is still called not detected
 
 
 class Verdict(NamedTuple):
-    """``answer`` is one of three; ``largest`` the largest effect that the deciding interval allows; ``by`` its name."""
+    """``answer`` is one of three; ``largest`` the most that the interval ``by`` it allows."""
 
     answer: str
     largest: float
@@ -34,10 +35,11 @@ class Verdict(NamedTuple):
 def verdict(effects: Mapping[str, Interval], margin: float = TEN_POINTS) -> Verdict:
     """Whether order is heard, from effects that are 0 for a listener to whom order is nothing.
 
-    effects: by name, such as ``over blind`` (accuracy minus that on other clips' audio) and ``over permuted`` (minus
-    that on the own waveform in permuted pieces). ``hears order``: every interval lies above 0. ``not detected``: one
-    reaches 0 or less and ends below ``margin``; ``largest`` is its end. Else ``undecided``, as where an interval has no
-    width: a control that can change nothing, such as permuted frames before attention over a set, decides nothing.
+    effects: by name, such as ``over blind`` (accuracy minus that on other clips' audio) and ``over
+    permuted`` (minus that on the own waveform in permuted pieces). ``hears order``: every interval
+    lies above 0. ``not detected``: one reaches 0 or less and ends below ``margin``; ``largest`` is
+    its end. Else ``undecided``, as where an interval has no width: a control that can change
+    nothing, such as permuted frames before attention over a set, decides nothing.
     """
     if not effects:
         raise ValueError("a verdict needs at least one effect")
@@ -52,7 +54,7 @@ def verdict(effects: Mapping[str, Interval], margin: float = TEN_POINTS) -> Verd
 
 
 class Written(NamedTuple):
-    """``order``: share right of the captions that say one; ``stated``: how many captions say one; of how many."""
+    """``order``: share right among ``captions`` that say one; ``stated``: the share that does."""
 
     order: Interval
     stated: Interval
@@ -60,10 +62,11 @@ class Written(NamedTuple):
 
 
 def stated_orders(captions: Sequence[str], clips: Sequence[str], events: pd.DataFrame) -> pd.DataFrame:
-    """What each caption says of its clip's order: ``possible``, ``stated``, ``right`` (bool, each within the last).
+    """What each caption says of its clip's order: bool ``possible``, ``stated``, ``right``.
 
-    possible: the clip has exactly two sounds, one after the other. stated: the caption names both, with an order.
-    events: ``clip``, ``event``, ``onset``, ``offset`` (s). Sounds are known by the soundscapes' grammar.
+    possible: the clip has exactly two sounds, one after the other. stated: the caption names both,
+    with an order. events: ``clip``, ``event``, ``onset``, ``offset`` (s). Sounds are known by the
+    soundscapes' grammar.
     """
     sounds = {clip: rows.sort_values("onset") for clip, rows in events.groupby("clip")}
     rows = []
@@ -79,9 +82,10 @@ def stated_orders(captions: Sequence[str], clips: Sequence[str], events: pd.Data
 def written(
     seeds: Sequence[Sequence[str]], clips: Sequence[str], events: pd.DataFrame, confidence: float = 0.95
 ) -> Written | None:
-    """Order in the captions that trainings of one captioner wrote: captions [seeds][clips]; None where none says one.
+    """Order in the captions [seeds][clips] of one captioner; None where no caption says one.
 
-    The unit is the clip. A share of what varies in number is a ratio, and its interval that of the ratio's first order.
+    The unit is the clip. A share of what varies in number is a ratio, and its interval that of the
+    ratio's first order.
     """
     tables = [stated_orders(captions, clips, events) for captions in seeds]
     possible = tables[0]["possible"].to_numpy()
@@ -98,7 +102,7 @@ def written(
 
 
 class Reversals(NamedTuple):
-    """Text-to-audio where each clip's reversal is in the pool: ``hit@1`` is ``right_pair`` times ``right_order``."""
+    """Text-to-audio with each clip's reversal in the pool: ``hit`` is the product of the others."""
 
     hit: Interval
     right_pair: Interval
@@ -108,10 +112,11 @@ class Reversals(NamedTuple):
 def reversals(
     nll: Sequence[np.ndarray], owners: np.ndarray, clips: Sequence[str], confidence: float = 0.95
 ) -> Reversals:
-    """Search of the pairs' clips by their captions of order, of each seed: matrices [clips, captions] of losses.
+    """Search of the pairs' clips by their captions of order: losses [clips, captions] per seed.
 
-    clips: ``<pair>-ab``, ``-ba`` (and ``-both``); owners [captions]: rows of clips. The unit is the pair of sounds. Ties
-    share their place. A caption's column has one number of tokens, so sums search as means do.
+    clips: ``<pair>-ab``, ``-ba`` (and ``-both``); owners [captions]: rows of clips. The unit is the
+    pair of sounds. Ties share their place. A caption's column has one number of tokens, so sums
+    search as means do.
     """
     pair = np.array([clip.rpartition("-")[0] for clip in clips])
     unit = pair[owners]

@@ -1,18 +1,18 @@
-"""From losses of true and false captions to accuracies, their controls, scores of pairs and verdicts; arithmetic only."""
+"""From losses of true and false captions to accuracies, controls, scores of pairs and verdicts."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from aacstudy.analysis.retrieval.findings import keyed
-from aacstudy.analysis.statistics import Difference, Interval, bootstrap_over_seeds, holm, paired_difference
+from aacstudy.analysis.statistics import Difference, Interval, holm, keyed, over_seeds, paired_difference
 from aacstudy.corpus.perturb.items import ORDER, TESTS
 from aacstudy.corpus.perturb.swaps import STRICT
 from aacstudy.options import StatisticsOptions
 
-# What is measured of an item, by the columns that hold its losses; the first is the test, the others hear nothing of
-# the order: other clips' audio, the mean frame, the own frames in drawn orders, a trigram model.
+# What is measured of an item, by the columns that hold its losses; the first is the test, the
+# others hear nothing of the order: other clips' audio, the mean frame, the own frames in drawn
+# orders, a trigram model.
 SOURCES = {
     "accuracy": "own",
     "blind": "other",
@@ -20,18 +20,20 @@ SOURCES = {
     "shuffled frames": "shuffled",
     "trigram": "ngram",
 }
-# Scores of a pair, and what two captions and two clips give that are told apart by chance (arXiv 2204.03162).
+# Scores of a pair, and what two captions and two clips give that are told apart by chance (arXiv
+# 2204.03162).
 CHANCE = {"text": 1 / 4, "audio": 1 / 4, "group": 1 / 6, "matching": 1 / 2}
 
 
 def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray:
-    """Items [seeds, items]: 1 where the column ``text`` is less than the column ``swap``, ½ where both are the same."""
+    """Items [seeds, items]: 1 where the column ``text`` is less than the column ``swap``, ½ where
+    both are the same."""
     pairs = [(table[text].to_numpy(), table[swap].to_numpy()) for table in tables]
     return np.stack([(a < b) + 0.5 * (a == b) for a, b in pairs])
 
 
 def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarray:
-    """As ``accuracy`` after a prior's loss is subtracted from each side [seeds, items]: log p(c|a) − log p(c).
+    """As ``accuracy`` of log p(c|a) − log p(c): a prior's loss is subtracted [seeds, items].
 
     prior: ``other`` (the mean log-probability on other clips' audio), ``shuffled``, or ``ngram``.
     """
@@ -44,9 +46,9 @@ def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarra
 
 
 def right(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
-    """Share right of every item [seeds, items] by what is measured: the accuracy, each control, the corrected scores.
+    """Share right of every item [seeds, items]: the accuracy, each control, the corrected scores.
 
-    What the tables have no columns for is left out, such as a trigram of training captions that nobody has.
+    What the tables have no columns for is left out.
     """
     has = tables[0].columns
     sources = {what: source for what, source in SOURCES.items() if f"{source}_text" in has}
@@ -58,10 +60,9 @@ def right(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
 
 
 def rows(items: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
-    """Masks [items] of all rows of a report: (test, part), part being ``all``, ``strict``, a connective or a form of it.
+    """Masks [items] of a report's rows (test, part): ``all``, ``strict``, a connective or its form.
 
-    ``strict`` are the clause exchanges around before and after alone. A connective that stands in one place only is
-    one row.
+    ``strict`` are the clause exchanges around before and after alone.
     """
     found = {}
     for test in items["test"].unique():
@@ -79,7 +80,8 @@ def rows(items: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
 
 
 def measured(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
-    """Every row with its accuracy and all controls: ``test``, ``part``, ``what``, ``items``, ``value`` … ``unit``."""
+    """Every row with its accuracy and all controls: ``test``, ``part``, ``what``, ``items``,
+    ``value`` … ``unit``."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()
     found = []
     for (test, part), mask in rows(tables[0]).items():
@@ -90,7 +92,8 @@ def measured(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
 
 
 def written(found: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
-    """What was ``measured`` with a column for each ``what``, as percent with interval: ``86.8 [83.4, 90.0]``."""
+    """What was ``measured`` with a column for each ``what``, as percent with interval: ``86.8
+    [83.4, 90.0]``."""
     cells = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in found.itertuples()]
     wide = found.assign(cell=cells).pivot_table(
         index=list(index), columns="what", values="cell", aggfunc="first", sort=False
@@ -101,24 +104,20 @@ def written(found: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
 def against(
     tables: Sequence[pd.DataFrame], control: str, mask: np.ndarray, options: StatisticsOptions
 ) -> Difference:
-    """Paired difference of the accuracy and a control on the items of a mask; the unit is the clip."""
+    """Paired difference of the accuracy and a control on the items of a mask; the unit is the
+    clip."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()[mask]
     values = (by_what[what][:, mask] for what in ("accuracy", control))
     return paired_difference(*values, clips, options.resamples, options.seed, options.confidence)
 
 
-def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
-    """Interval of the mean of values [seeds, n], clustered by [n], with a study's statistics options."""
-    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
-
-
 def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
-    """Whether a captioner hears order: from its accuracy and its paired differences to two controls.
+    """Whether a captioner hears order: from its accuracy and paired differences to two controls.
 
-    ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to its own frames in
-    drawn orders too where it is given: a captioner that hears what sounds, but not when, passes the blind control alone.
-    ``does not hear order``: one of the differences is not above 0 and at most 10 points can hide in it. Otherwise
-    ``cannot tell``.
+    ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to
+    its own frames in drawn orders too where it is given: a captioner that hears what sounds, but
+    not when, passes the blind control alone. ``does not hear order``: one of the differences is not
+    above 0 and at most 10 points can hide in it. Otherwise ``cannot tell``.
     """
     differences = [one for one in (over_blind, over_shuffled) if one is not None]
     if found.low > 0.5 and all(one.low > 0 for one in differences):
@@ -129,10 +128,11 @@ def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval
 
 
 def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
-    """For every test: accuracy, paired differences to two controls, Holm's p over the tests, and what is heard.
+    """Every test's accuracy, paired differences to two controls, Holm's p over tests, the verdict.
 
-    ``over blind`` is the difference to other clips' audio: is the change heard? ``over shuffled`` to the own frames in
-    drawn orders: is it heard in their order? p and verdict are of ``over blind``, by the rule of ``order_verdict``.
+    ``over blind`` is the difference to other clips' audio: is the change heard? ``over shuffled``
+    to the own frames in drawn orders: is it heard in their order? p and verdict are of ``over
+    blind``, by the rule of ``order_verdict``.
     """
     found = []
     for (test, part), mask in rows(tables[0]).items():
@@ -158,7 +158,8 @@ def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
 def results(
     tables: Sequence[pd.DataFrame], variant: str, seeds: Sequence[int], options: StatisticsOptions
 ) -> dict[str, float]:
-    """Flat results of one captioner: ``bat.…`` of the study's own, ``bat.<variant>.…``, ``perturbed.<variant>.<test>.…``."""
+    """Flat results of one captioner: ``bat.…`` of the study's own, ``bat.<variant>.…``,
+    ``perturbed.<variant>.<test>.…``."""
     by_what, clips = right(tables), tables[0]["clip"].to_numpy()
     bat = "bat" if variant == "base" else f"bat.{variant}"
     flat: dict[str, float] = {}
@@ -179,10 +180,11 @@ def results(
 def pair_scores(table: pd.DataFrame, source: str = "own") -> pd.DataFrame:
     """Text, audio, group and matching score (1 or 0) of pairs of captions and clips; a tie fails.
 
-    Columns ``<source>_aa`` (loss of caption a on clip a), ``_ab`` (caption a on clip b), ``_ba``, ``_bb``. Text: each clip
-    prefers its caption. Audio: each caption prefers its clip. Group: both. Matching: the two right combinations together
-    cost less than the two wrong ones, however cheap a caption or a clip is by itself. What hears nothing gives a caption
-    the same loss on both clips, so that all four are 0. Source: Winoground, arXiv 2204.03162, section 3.2; matching is ours.
+    Columns ``<source>_aa`` (loss of caption a on clip a), ``_ab`` (caption a on clip b), ``_ba``,
+    ``_bb``. Text: each clip prefers its caption. Audio: each caption prefers its clip. Group: both.
+    Matching: the two right combinations together cost less than the two wrong ones, however cheap a
+    caption or a clip is by itself. What hears nothing gives a caption the same loss on both clips,
+    so that all four are 0. Source: Winoground, arXiv 2204.03162, section 3.2; matching is ours.
     """
     aa, ab, ba, bb = (table[f"{source}_{cell}"] for cell in ("aa", "ab", "ba", "bb"))
     text, audio = (aa < ba) & (bb < ab), (aa < ab) & (bb < ba)
@@ -191,7 +193,7 @@ def pair_scores(table: pd.DataFrame, source: str = "own") -> pd.DataFrame:
 
 
 def pairs(tables: Sequence[pd.DataFrame], source: str, options: StatisticsOptions) -> pd.DataFrame:
-    """Scores of all pairs with intervals: ``comparison``, ``part`` (``all`` or a connective), ``what``, ``value`` …
+    """Scores of all pairs with intervals by comparison, part (``all`` or a connective) and what.
 
     The unit is the pair of sounds, whose captions are dependent.
     """

@@ -1,8 +1,9 @@
-"""The scorecard: each claim of the paper and each question it leaves, with a verdict that follows from measured intervals.
+"""The scorecard: each claim of the paper and each question it leaves, judged by intervals.
 
-Rules, not opinions: a verdict is a function of a study's results (``results.json``), so other numbers give another one.
-A claim is tested in kind on whatever corpus the study has, and in number on the corpus of the paper alone.
-Claims and numbers: arXiv 2308.15090, [P] the paper itself, [sum] a summary of it; [S] its sibling arXiv 2309.00454.
+Rules, not opinions: a verdict is a function of a study's results (``results.json``), so other
+numbers give another one. A claim is tested in kind on whatever corpus the study has, and in number
+on the corpus of the paper alone. Claims and numbers: arXiv 2308.15090, [P] the paper itself, [sum]
+a summary of it; [S] its sibling arXiv 2309.00454.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +61,8 @@ class Row:
 
 
 def rows(results: Results, corpus: str, notebooks: tuple[str, ...]) -> list[Row]:
-    """Every claim judged by a study's results on a corpus (``corpus.name``); evidence only where that notebook is run."""
+    """Every claim judged by a study's results on a corpus (``corpus.name``); evidence only where
+    that notebook is run."""
     found = []
     for claim in CLAIMS:
         judged = claim.judge(results, corpus)
@@ -82,8 +84,8 @@ def interval(results: Results, key: str) -> Interval | None:
 def exceeds(found: Interval, bar: float, negligible: float = 0.0) -> str:
     """Whether a number lies above a bar: reproduced where its whole interval does.
 
-    Not reproduced where nothing worth mentioning can hide in the interval: its upper end is at most ``negligible``
-    above the bar. Otherwise the data cannot tell, nor can an interval without width.
+    Not reproduced where nothing worth mentioning can hide in the interval: its upper end is at most
+    ``negligible`` above the bar. Otherwise the data cannot tell, nor can an interval without width.
     """
     if found.low == found.high:  # nothing varied in the sample: such an interval knows nothing
         return CANNOT_TELL
@@ -153,7 +155,8 @@ def _needs_scaling(results: Results, corpus: str) -> Judged | None:
 
 
 def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
-    """The encoder that tags better must be the one whose captioner captions and retrieves better."""
+    """The encoder that tags better must be the one whose captioner captions and retrieves
+    better."""
     own, other = interval(results, "tagging.map"), interval(results, "ablation.cnn14.tagging.map")
     changes = [
         interval(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
@@ -175,9 +178,9 @@ def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
 
 
 def _sign(results: Results, key: str) -> int:
-    """1 or −1 where a difference is above or below 0 by its interval and in every single seed, else 0.
+    """1 or −1 where a difference is above or below 0 by its interval and in every seed, else 0.
 
-    Few seeds tell little of how trainings vary: an interval alone is too sure of a change that does nothing.
+    Few seeds tell little of how trainings vary: an interval alone is too sure.
     """
     found = interval(results, key)
     each = [value for name, value in results.items() if name.startswith(f"{key}.seed_")]
@@ -235,7 +238,8 @@ def _frozen(results: Results, corpus: str) -> Judged | None:
 
 
 def _elsewhere(results: Results, corpus: str) -> Judged | None:
-    """The bias pattern on a corpus that the captioner was not trained on: captions decide, and scaling helps."""
+    """The bias pattern on a corpus that the captioner was not trained on: captions decide, and
+    scaling helps."""
     caption, gain = (
         interval(results, f"transfer.base_on_other_sounds.{name}") for name in ("caption", "gain")
     )

@@ -1,13 +1,17 @@
 """Intervals and tests whose unit is the audio.
 
-An audio's captions are dependent, so resampling draws whole audios (clusters), never single captions. Where several
-seeds exist, seeds and audios are both resampled, crossed. All randomness comes from the `seed` argument.
+An audio's captions are dependent, so resampling draws whole audios (clusters), never single
+captions. Seeds, where several exist, and audios are both resampled, crossed. `seed` decides all.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from aacstudy.options import StatisticsOptions
 
 _BLOCK = 1000  # resamples at a time: 1000 x 1045 audios are 8 MB
 
@@ -42,33 +46,19 @@ class Difference(NamedTuple):
     p_value: float
 
 
-def clustered_bootstrap(
-    values, clusters, statistic=np.mean, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> Interval | list[Interval]:
-    """Percentile interval of a statistic, resampling whole clusters with replacement.
+def keyed(
+    prefix: str, found: Interval | None, per_seed: Sequence[float] = (), seeds: Sequence[int] = ()
+) -> dict[str, float]:
+    """Flat results: ``prefix`` (the mean), ``.low``, ``.high``, ``.n``, ``.seed_<seed>`` of each.
 
-    values `[n]` or `[n, metrics]`, clusters `[n]`: the audio of each row, any hashable labels of one type.
-    `statistic` takes rows and `axis=0`, as np.mean (fast) or np.median (one call per resample). Returns an Interval
-    in the values' unit, or one per metric. Raises ValueError for unequal lengths or values that are not finite.
-    Source: Davison and Hinkley 1997, section 3.8 (clusters whole).
+    ``found`` has an Interval's fields, as a row of a table may; None leaves the first four out.
     """
-    values, code, n_clusters = _check(np.asarray(values, dtype=float), clusters)
-    rng = np.random.default_rng(seed)
-    table = values.reshape(len(values), -1)  # [n, metrics]
-    if statistic is np.mean:
-        sums, sizes = _cluster_sums(table, code, n_clusters)  # [clusters, metrics], [clusters]
-        draws = np.concatenate(
-            [(w @ sums) / (w @ sizes)[:, None] for w in _weights(rng, n_clusters, resamples)]
-        )
-    else:
-        weights = np.concatenate(list(_weights(rng, n_clusters, resamples)))
-        draws = np.stack([statistic(np.repeat(table, w[code].astype(int), axis=0), axis=0) for w in weights])
-    low, high = np.quantile(draws, _tails(confidence), axis=0)  # [metrics] each
-    point = statistic(table, axis=0)
-    intervals = [
-        Interval(float(p), float(a), float(b), n_clusters, "audios") for p, a, b in zip(point, low, high)
-    ]
-    return intervals[0] if values.ndim == 1 else intervals
+    flat = {}
+    if found is not None:
+        flat = {prefix: found.value} | {
+            f"{prefix}.{end}": getattr(found, end) for end in ("low", "high", "n")
+        }
+    return flat | {f"{prefix}.seed_{seed}": float(value) for seed, value in zip(seeds, per_seed)}
 
 
 def bootstrap_over_seeds(
@@ -76,12 +66,19 @@ def bootstrap_over_seeds(
 ) -> Interval:
     """Percentile interval of the mean, resampling seeds and audios crossed.
 
-    values `[seeds, n]`, clusters `[n]`. With one seed only audios are resampled, and the unit says so: such an
-    interval leaves out the variation between training runs. With few seeds that variation is estimated roughly.
-    Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
+    values `[seeds, n]`, clusters `[n]`: the audio of each row, any labels of one type. With one
+    seed (or values `[n]`) only audios are resampled, and the unit says so: such an interval leaves
+    out the variation between training runs. With few seeds that variation is estimated roughly.
+    Raises ValueError for unequal lengths or values that are not finite. Source: Owen, "The
+    pigeonhole bootstrap", Annals of Applied Statistics 2007.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     return bootstrap_table(values[None], clusters, resamples, seed, confidence)[0]
+
+
+def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
+    """`bootstrap_over_seeds` with a study's options."""
+    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
 
 
 def bootstrap_table(
@@ -103,18 +100,17 @@ def bootstrap_table(
         (seed_weights,) = _weights(rng, n_seeds, len(weights))
         draws.append(np.einsum("rms,rs->rm", means.reshape(-1, n_metrics, n_seeds), seed_weights) / n_seeds)
     low, high = np.quantile(np.concatenate(draws), _tails(confidence), axis=0)  # [metrics] each
-    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
-    points = values.mean(axis=(1, 2))
+    points, unit = values.mean(axis=(1, 2)), _unit(n_seeds)
     return [Interval(float(p), float(a), float(b), n_clusters, unit) for p, a, b in zip(points, low, high)]
 
 
 def bootstrap_of_sums(
     sums, value, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> Interval:
-    """Percentile interval of a corpus value that is not a mean: it is computed from sums over audios, as BLEU is.
+    """Percentile interval of a value that is no mean but made of sums over audios, as BLEU is.
 
-    sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns `[m]`. The point is
-    the mean over seeds; seeds and audios are resampled crossed, with the draws of `bootstrap_over_seeds`.
+    sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns
+    `[m]`. The point is the mean over seeds; the draws are those of `bootstrap_over_seeds`.
     """
     sums = np.asarray(sums, dtype=float)
     if sums.ndim != 3 or 0 in sums.shape or not np.isfinite(sums).all():
@@ -128,14 +124,13 @@ def bootstrap_of_sums(
         draws.append((per_seed * seed_weights).sum(axis=1) / n_seeds)
     low, high = np.quantile(np.concatenate(draws), _tails(confidence))
     point = np.mean([np.asarray(value(one.sum(axis=0, keepdims=True)), dtype=float)[0] for one in sums])
-    unit = "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
-    return Interval(float(point), float(low), float(high), n, unit)
+    return Interval(float(point), float(low), float(high), n, _unit(n_seeds))
 
 
 def resampled_sums(
     rows, clusters, resamples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sums over all rows, and over each bootstrap sample of whole clusters, for statistics that are made of sums.
+    """Sums over all rows, and over each bootstrap sample of whole clusters.
 
     rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
     """
@@ -151,10 +146,10 @@ def paired_difference(
 ) -> Difference:
     """Interval and sign-flip test of mean(a - b) on the same rows and seeds.
 
-    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a - b. The p-value
-    is two-sided; each permutation flips the sign of whole clusters, averaged over the seeds, and the observed one
-    counts as one of them, so the smallest possible is 1 / (permutations + 1). Its null is about audios, given these
-    seeds. Raises ValueError for unequal shapes.
+    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a
+    - b. The p-value is two-sided; each permutation flips the sign of whole clusters, averaged over
+    the seeds, and the observed one counts as one of them, so the smallest possible is 1 /
+    (permutations + 1). Its null is of audios, given these seeds. ValueError for unequal shapes.
     """
     a, b = (np.atleast_2d(np.asarray(one, dtype=float)) for one in (a, b))
     if a.shape != b.shape:
@@ -192,16 +187,12 @@ def difference_table(
 def holm(pvalues) -> np.ndarray:
     """Adjust p-values for their number, step-down; order kept, values capped at 1.
 
-    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scandinavian Journal of Statistics 1979.
+    pvalues `[tests]`. Raises ValueError outside [0, 1]. Source: Holm, Scand. J. Statistics 1979.
     """
     pvalues = np.asarray(pvalues, dtype=float)
     if pvalues.ndim != 1 or not np.all((pvalues >= 0) & (pvalues <= 1)):
         raise ValueError("pvalues must be a list of numbers from 0 to 1")
-    order = np.argsort(pvalues, kind="stable")
-    scaled = pvalues[order] * np.arange(len(pvalues), 0, -1)
-    adjusted = np.empty_like(pvalues)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return adjusted
+    return multipletests(pvalues, method="holm")[1] if len(pvalues) else pvalues
 
 
 def student_interval(values, confidence: float = 0.95) -> Interval:
@@ -215,17 +206,17 @@ def student_interval(values, confidence: float = 0.95) -> Interval:
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), 1, "seed")
-    half = float(stdtrit(n - 1, _tails(confidence)[1]) * values.std(ddof=1) / np.sqrt(n))
+    half = float(stats.t.ppf(_tails(confidence)[1], n - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half, n, "seeds")
 
 
 def variance_shares(matrix) -> dict[str, float]:
     """Split a matrix's variance into what captions, audios and their pairing explain.
 
-    matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares, summing to 1:
-    `caption` (column means), `audio` (row means), `interaction` (the rest: the matching signal and noise).
-    Raises ValueError for a constant matrix or values that are not finite. Source: two-way analysis of variance
-    without replication; descriptive, with no correction for degrees of freedom.
+    matrix `[audios, captions]` (losses or scores). Returns shares of the total sum of squares,
+    summing to 1: `caption` (column means), `audio` (row means), `interaction` (the rest: the
+    matching signal and noise). Raises ValueError for a constant matrix or values that are not
+    finite. Source: two-way analysis of variance without replication; no correction of any kind.
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
@@ -244,6 +235,10 @@ def variance_shares(matrix) -> dict[str, float]:
     return {name: float(part / total) for name, part in parts.items()}
 
 
+def _unit(n_seeds: int) -> str:
+    return "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
+
+
 def _tails(confidence: float) -> tuple[float, float]:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence}, expected a share between 0 and 1, as 0.95")
@@ -251,7 +246,8 @@ def _tails(confidence: float) -> tuple[float, float]:
 
 
 def _weights(rng, n: int, resamples: int):
-    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with replacement."""
+    """Yield blocks `[some resamples, n]` of how often each of n units is drawn in n draws with
+    replacement."""
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]

@@ -10,7 +10,7 @@ from aacstudy.options import StatisticsOptions
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Average precision of each class [classes]; NaN for a class without a positive clip.
 
-    labels bool [clips, classes], scores [clips, classes]. mAP is the mean over the classes that are there.
+    labels bool [clips, classes], scores [clips, classes]. mAP is the mean over classes there.
     """
     present = labels.any(axis=0)
     result = np.full(labels.shape[1], np.nan)
@@ -21,8 +21,8 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def mean_average_precision(labels: np.ndarray, scores: np.ndarray, options: StatisticsOptions) -> Interval:
     """mAP over the classes that occur, with a bootstrap interval over clips.
 
-    labels bool [clips, classes], scores [clips, classes]. A resample weighs clips; average precision with weights is
-    that of scikit-learn, for all resamples at once.
+    labels bool [clips, classes], scores [clips, classes]. A resample weighs clips; average
+    precision with weights is that of scikit-learn, for all resamples at once.
     """
     rng = np.random.default_rng(options.seed)
     n = len(labels)
@@ -32,7 +32,8 @@ def mean_average_precision(labels: np.ndarray, scores: np.ndarray, options: Stat
     for c in np.flatnonzero(labels.any(axis=0)):
         order = np.argsort(-scores[:, c], kind="stable")
         w, hit = weights[:, order], labels[order, c]
-        # Clips of equal score share one threshold: each counts with all of them, whatever their order.
+        # Clips of equal score share one threshold: each counts with all of them, whatever their
+        # order.
         threshold = np.searchsorted(-scores[order, c], -scores[order, c], side="right") - 1
         found = np.cumsum(w * hit, axis=1)[:, threshold]
         precision = found / np.maximum(np.cumsum(w, axis=1)[:, threshold], 1e-12)

@@ -1,12 +1,13 @@
-"""Intervals from a table of seeds × audios: how audios vary and how trainings vary, estimated apart.
+"""Intervals of seeds × audios: how audios vary and how trainings vary, estimated apart.
 
-A value's error has two sources. That of the audios is known well, from hundreds of them; that of the trainings from two
-or three seeds, so Student's t widens it, or it is pooled over several variants. Bootstrapping seeds and audios together
-counts the noise that they share twice, and takes three seeds for all there are.
+A value's error has two sources. That of the audios is known well, from hundreds of them; that of
+the trainings from two or three seeds, so Student's t widens it, or it is pooled over several
+variants. Bootstrapping seeds and audios together counts the noise that they share twice, and takes
+three seeds for all there are.
 
-Not covered: another encoder, another draw of the corpus, other candidates in the pool.
-Source: the two-way table of Searle, Casella and McCulloch 1992, chapter 4; each half-width recovered and joined as in
-Zou and Donner, Statistics in Medicine 2008.
+Not covered: another encoder, another draw of the corpus, other candidates in the pool. Source: the
+two-way table of Searle, Casella and McCulloch 1992, chapter 4; each half-width recovered and joined
+as in Zou and Donner, Statistics in Medicine 2008.
 """
 
 from typing import NamedTuple
@@ -18,17 +19,17 @@ from aacstudy.analysis.statistics import Interval
 
 
 class SeedPart(NamedTuple):
-    """Mean square between seeds, ``audios`` times the variance of a seed's mean, and its degrees of freedom."""
+    """Mean square between seeds (``audios`` times the variance of their means) and its freedom."""
 
     mean_square: float
     df: int
 
 
 def linearised(values, clusters) -> np.ndarray:
-    """Values [..., seeds, rows] of rows in clusters [rows] -> [..., seeds, audios], whose mean is that of the rows.
+    """Values [..., seeds, rows], clusters [rows] -> [..., seeds, audios] with the mean of the rows.
 
-    An audio counts by its rows: where audios have unequal numbers, the mean is a ratio of sums, and this its first-order
-    form. ValueError for unequal lengths and for values that are not finite.
+    An audio counts by its rows: where audios have unequal numbers, the mean is a ratio of sums, and
+    this its first-order form. ValueError for unequal lengths and for values that are not finite.
     """
     values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
     if values.ndim < 2 or clusters.ndim != 1 or values.shape[-1] != len(clusters) or 0 in values.shape:
@@ -45,16 +46,17 @@ def linearised(values, clusters) -> np.ndarray:
 
 
 def pseudo_values(whole, without) -> np.ndarray:
-    """The same of a value that is no mean, by leaving out each audio: [seeds], [seeds, audios] -> [seeds, audios].
+    """The same for a value that is no mean, by leaving out each audio: [seeds, audios].
 
-    whole: the value of each seed; without: the value without each audio. Source: the jackknife, Tukey 1958.
+    whole: the value of each seed; without: the value without each audio. Source: the jackknife,
+    Tukey 1958.
     """
     whole, without = np.asarray(whole, dtype=float), np.asarray(without, dtype=float)
     return whole[:, None] + (without.shape[1] - 1) * (without.mean(axis=1, keepdims=True) - without)
 
 
 def pooled(variants) -> SeedPart:
-    """The seed part of one value, from all variants' linearised values [variants, seeds, audios]."""
+    """The seed part of a value, from all variants' linearised values [variants, seeds, audios]."""
     variants = np.asarray(variants, dtype=float)
     means = variants.mean(axis=2)  # [variants, seeds]
     n_seeds, n = variants.shape[1:]
@@ -62,9 +64,10 @@ def pooled(variants) -> SeedPart:
 
 
 def pooled_difference(variants) -> SeedPart:
-    """The seed part of the difference of any two of the variants [variants, seeds, audios], the base among them.
+    """The seed part of a difference of two variants [variants, seeds, audios], base included.
 
-    From how variants and seeds interact: what a seed does to all variants alike is in no difference of theirs.
+    From how variants and seeds interact: what a seed does to all variants alike is in no difference
+    of theirs.
     """
     variants = np.asarray(variants, dtype=float)
     means = variants.mean(axis=2)  # [variants, seeds]
@@ -76,8 +79,9 @@ def pooled_difference(variants) -> SeedPart:
 def interval(table, confidence: float = 0.95, seed_part: SeedPart | None = None) -> Interval:
     """Interval of the mean of linearised values [seeds, audios].
 
-    half² = t²(audios − 1) (MS_audio − MS_rest)₊ / SA + t²(df) MS_seed / SA. ``seed_part`` stands in for the table's own
-    S − 1 degrees of freedom. One seed leaves the trainings out, and the unit says so; one audio has NaN for bounds.
+    half² = t²(audios − 1) (MS_audio − MS_rest)₊ / SA + t²(df) MS_seed / SA. ``seed_part`` stands in
+    for the table's own S − 1 degrees of freedom. One seed leaves the trainings out, and the unit
+    says so; one audio has NaN for bounds.
     """
     table = np.atleast_2d(np.asarray(table, dtype=float))
     if not 0 < confidence < 1:

@@ -29,11 +29,13 @@ _OPTIONAL = ("missing", "sources")  # tables that are written only where they ha
 class Corpus:
     """Tables of clips, captions and (where known) sound events.
 
-    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``), ``seconds``;
-    Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where its metadata file is not there.
-    captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``, ``swap``.
-    events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows for corpora without annotation.
-    missing: ``clip``, ``split``, ``reason``: clips that the captions name and that were left out (AudioCaps).
+    clips: ``clip`` (unique: split/name), ``split``, ``path`` (absolute, or relative to ``folder``),
+    ``seconds``; Clotho adds ``keywords`` (split by ;), ``sound_id`` and ``license``, empty where
+    its metadata file is not there.
+    captions: ``clip``, ``text``; soundscapes add ``kind``, ``connective``, ``form``, ``mentions``,
+    ``swap``.
+    events: ``clip``, ``event``, ``onset``, ``offset`` in seconds; no rows without annotation.
+    missing: ``clip``, ``split``, ``reason``: clips with captions that were left out (AudioCaps).
     sources: ``clip``, ``event``, and ``SOURCE`` of the recording of that event (recordings).
     """
 
@@ -58,7 +60,7 @@ class Corpus:
         return Corpus(self.folder, clips, captions, events, missing, sources)
 
     def pool(self) -> tuple[int, str]:
-        """Number of clips, and a hash of their sorted ids: retrieval numbers of two runs compare where both agree."""
+        """Number of clips, and a hash of their sorted ids, equal where numbers compare."""
         ids = "\n".join(sorted(self.clips["clip"]))
         return len(self.clips), hashlib.sha256(ids.encode()).hexdigest()[:12]
 
@@ -86,7 +88,7 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path) -> "Corpus":
-        """Read the tables that ``save`` wrote; a caption may be any text, "NA" and "null" included."""
+        """Read the tables that ``save`` wrote; a caption may be any text, "NA" too."""
         columns = ("clip", "split", "path", "text", "swap", "keywords", "sound_id", "license", "reason")
         text = dict.fromkeys((*columns, *SOURCE), str)  # a caption may be "1984"
         tables = {
@@ -98,7 +100,7 @@ class Corpus:
 
 
 def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
-    """Write the tables of a checked corpus into ``folder``; the audio stays where it is. Any defect raises."""
+    """Write the tables of a checked corpus; the audio stays where it is. Any defect raises."""
     if defects:
         raise CorpusError(defects)
     corpus = replace(corpus, folder=folder)

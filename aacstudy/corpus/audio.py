@@ -15,11 +15,15 @@ FOREIGN = (".m4a", ".mp4", ".webm", ".aac", ".mka", ".mkv", ".wma")  # libsndfil
 
 
 class AudioError(ValueError):
-    """An audio file that cannot be used; the message names the file, what is wrong and what would be right."""
+    """An audio file that cannot be used; the message names the file, what is wrong and what would
+    be right.
+    """
 
 
 def inspect(path: Path) -> soundfile._SoundFileInfo:
-    """Length and rate of a file without decoding it; a missing, unreadable, short, long or cut-off one raises."""
+    """Length and rate of a file without decoding it; a missing, unreadable, short, long or cut-off
+    one raises.
+    """
     if not path.is_file():
         raise AudioError(f"{path}: no such file; put it there, or take its row out")
     try:
@@ -46,7 +50,8 @@ def inspect(path: Path) -> soundfile._SoundFileInfo:
 def read(path: Path, sample_rate: int) -> np.ndarray:
     """Decode a file: float32 [samples], mono (mean of the channels), at ``sample_rate`` Hz.
 
-    Raises AudioError for a file that ``inspect`` refuses or that ends early, for NaN samples and for digital silence.
+    Raises AudioError for a file that ``inspect`` refuses or that ends early, for NaN samples and
+    for digital silence.
     """
     samples, rate = _decode(path)
     return samples if rate == sample_rate else resample(samples, rate, sample_rate)
@@ -69,7 +74,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     if not samples.any():
         if channels.any():
             raise AudioError(
-                f"{path}: its {channels.shape[1]} channels cancel each other (opposite phase), their mean is silent; "
+                f"{path}: its {channels.shape[1]} channels cancel each other (opposite phase), their mean "
+                f"is silent; "
                 "keep one of them, such as by ffmpeg -af 'pan=mono|c0=c0'"
             )
         raise AudioError(f"{path}: is silent, every sample is 0; replace it, or take its row out")
@@ -87,26 +93,27 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) -> np.ndarray:
     """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays there.
 
-    The control of order that acts before an encoder, whose frames may tell of what came before them. Every piece fades in
-    and out within 2 ms (or a quarter of it), or its ends would click. ValueError for a piece shorter than a sample.
+    The control of order that acts before an encoder, whose frames may tell of what came before
+    them. Pieces fade in and out within 2 ms (or a quarter of one), or their ends would click. Each
+    clip needs a seed of its own: one order for all would favour one order of their sounds.
+    ValueError for a piece shorter than a sample.
     """
     piece = round(seconds * sample_rate)
     if piece < 1:
         raise ValueError(f"a piece of {seconds} s is no sample at {sample_rate} Hz")
-    count = len(samples) // piece
-    pieces = samples[: count * piece].reshape(count, piece)
-    length = min(round(0.002 * sample_rate), piece // 4)
-    fade = np.ones(piece, dtype=samples.dtype)
-    fade[:length] = (np.arange(length) + 1) / (length + 1)
-    drawn = np.random.default_rng(seed).permutation(count)
-    mixed = (pieces * fade * fade[::-1])[drawn].ravel()
-    return np.concatenate([mixed, samples[count * piece :]])
+    place = np.arange(len(samples)) % piece
+    ends = min(round(0.002 * sample_rate), piece // 4) + 1
+    faded = samples * np.minimum(np.minimum(place + 1, piece - place) / ends, 1).astype(samples.dtype)
+    whole = len(samples) // piece * piece
+    drawn = np.random.default_rng(seed).permutation(whole // piece)
+    return np.concatenate([faded[:whole].reshape(-1, piece)[drawn].ravel(), faded[whole:]])
 
 
 def examine(paths: Iterable[Path], decode: bool, workers: int = 1) -> Iterator[float | AudioError]:
     """For each file, in order: its seconds, or what is wrong with it.
 
-    Reads headers, about 0.1 ms a file; with ``decode`` every sample, which alone shows damage, silence and NaN.
+    Reads headers, about 0.1 ms a file; with ``decode`` every sample, which alone shows damage,
+    silence and NaN.
     """
 
     def one(path: Path) -> float | AudioError:
@@ -122,9 +129,11 @@ def examine(paths: Iterable[Path], decode: bool, workers: int = 1) -> Iterator[f
 
 
 def ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
-    """``map`` in threads, results in order: never more than a few ahead of the one asked for, so memory stays bounded.
+    """``map`` in threads, results in order: never more than a few ahead of the one asked for, so
+    memory stays bounded.
 
-    libsndfile and torch let go of the interpreter while they work, so threads are enough to decode on several cores.
+    libsndfile and torch let go of the interpreter while they work, so threads are enough to decode
+    on several cores.
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque()
@@ -137,7 +146,9 @@ def ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
 
 
 def _ffmpeg(path: Path) -> str:
-    """A command that converts a file, run in its folder; the result never has the name of the file itself."""
+    """A command that converts a file, run in its folder; the result never has the name of the file
+    itself.
+    """
     names = path.name, path.with_suffix(".flac" if path.suffix.lower() == ".wav" else ".wav").name
     return "ffmpeg -i " + " ".join(shlex.quote(f"./{name}" if name[0] == "-" else name) for name in names)
 

@@ -1,11 +1,12 @@
 """AudioCaps 1.0 as published: three caption tables, and whatever of its videos could still be had.
 
-    ROOT/AUDIOCAPS/{train,val,test}.csv  (or csv_files_v1/)      audiocap_id,youtube_id,start_time,caption
+    ROOT/AUDIOCAPS/{train,val,test}.csv (or csv_files_v1/) audiocap_id,youtube_id,start_time,caption
     ROOT/AUDIOCAPS/audio_32000Hz/{train,val,test}/{youtube_id}_{start_time}.flac
 
-``AUDIOCAPS`` and ``audio_32000Hz`` may be missing, with what is in them one level up; five other ways of naming the
-files are known too (`spellings`). Videos vanish, so every copy lacks clips: one without a usable file is left out and
-listed with the reason, not a defect. Source of the layout: github.com/cdjkim/audiocaps and its downloaders.
+``AUDIOCAPS`` and ``audio_32000Hz`` may be missing, with what is in them one level up; five other
+ways of naming the files are known too (`spellings`). Videos vanish, so every copy lacks clips: one
+without a usable file is left out and listed with the reason, not a defect. Source of the layout:
+github.com/cdjkim/audiocaps and its downloaders.
 """
 
 from collections.abc import Iterator
@@ -69,10 +70,11 @@ def spellings(youtube_id: str, start: int, ids: list[str]) -> Iterator[str]:
 
 
 def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, list[str]]:
-    """Read AudioCaps and list everything wrong with its tables; clips without a usable file are in ``missing``.
+    """Read AudioCaps and list everything wrong with its tables; clips without a usable file are in
+    ``missing``.
 
-    Without ``decode`` only the headers of the recordings are read. A clip is named split/youtube_id_start. A split of
-    which no clip is left is a defect.
+    Without ``decode`` only the headers of the recordings are read. A clip is named
+    split/youtube_id_start. A split of which no clip is left is a defect.
     """
     base = _base(Path(root).resolve())
     clips, texts, missing, defects = [], [], [], []
@@ -110,7 +112,8 @@ def _clips(table: Path) -> tuple[dict[str, _Clip], list[str]]:
     _, rows, defects = records(table, ",".join(COLUMNS), lambda header: set(COLUMNS) <= set(header))
     if table.name == "train.csv" and len(rows) == ROWS_OF_2_0:
         defects.append(
-            f"{table}: has {ROWS_OF_2_0} rows, so it is of AudioCaps 2.0; the study is of 1.0, whose training table "
+            f"{table}: has {ROWS_OF_2_0} rows, so it is of AudioCaps 2.0; the study is of 1.0, whose "
+            f"training table "
             f"has {SIZES['train']}: put the tables of 1.0 into csv_files_v1/"
         )
     clips, seen = {}, {}
@@ -159,17 +162,18 @@ def _empty(table: Path, folder: Path, clips: dict[str, _Clip], reason: str) -> s
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Index AudioCaps in ``folder``; the recordings stay where they are. A defect of the tables raises."""
+    """Index AudioCaps in ``folder``; the audio stays where it is. A defect of a table raises."""
     return write_index(folder, *check(Path(options.root), options.decode, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned
 def fingerprint(root: str) -> str:
-    """Digest of the tables and of the recordings' names, sizes and times: changes when the corpus may have."""
+    """Digest of the tables and of the recordings' names, sizes and times."""
     if not root:
         raise CorpusError(
             [
-                "corpus.root: empty; name the folder that holds AUDIOCAPS (make study STUDY=audiocaps DATA=folder)"
+                "corpus.root: empty; name the folder that holds AUDIOCAPS (make study STUDY=audiocaps "
+                "DATA=folder)"
             ]
         )
     base = _base(Path(root).resolve())

@@ -1,11 +1,12 @@
-"""Clotho v2.1 as published: three caption tables, three folders of recordings, every known oddity of their names.
+"""Clotho v2.1 as published: three caption tables, three folders of recordings, every known oddity
+of their names.
 
     ROOT/CLOTHO_v2.1/clotho_csv_files/clotho_captions_{development,validation,evaluation}.csv
-    ROOT/CLOTHO_v2.1/clotho_csv_files/clotho_metadata_{...}.csv       optional: keywords, Freesound id, licence
+    ROOT/CLOTHO_v2.1/clotho_csv_files/clotho_metadata_{...}.csv  (keywords, id, licence)
     ROOT/CLOTHO_v2.1/clotho_audio_files/{development,validation,evaluation}/*.wav
 
-``CLOTHO_v2.1``, ``clotho_csv_files`` and ``clotho_audio_files`` may be missing, with what is in them one level up.
-Source of the layout: Zenodo record 4783391.
+``CLOTHO_v2.1``, ``clotho_csv_files`` and ``clotho_audio_files`` may be missing, with what is in
+them one level up. Source of the layout: Zenodo record 4783391.
 """
 
 import html
@@ -65,8 +66,8 @@ def spellings(name: str) -> Iterator[str]:
 def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, list[str]]:
     """Read Clotho and list everything wrong with it; each defect names file, row and field.
 
-    Without ``decode`` only the headers of the recordings are read. A clip is named split/file_name, as file names
-    repeat between splits.
+    Without ``decode`` only the headers of the recordings are read. A clip is named split/file_name,
+    as file names repeat between splits.
     """
     base = _base(Path(root).resolve())
     clips, texts, defects = [], [], []
@@ -103,7 +104,7 @@ def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, l
 def _match(
     rows: list[tuple[int, str, list[str]]], folder: Path, table: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """The file of each row's name (the name itself where none is there), and files that have no row or two."""
+    """The file of each row's name, or the name itself; and files that have no row, or two."""
     there = audio_names(folder)
     files, taken, defects = {}, {}, []
     for line, name, _ in rows:
@@ -118,7 +119,8 @@ def _match(
 
 
 def _metadata(path: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """The METADATA of each file name, and what is wrong with the header; nothing where there is no such table.
+    """The METADATA of each file name, and what is wrong with the header; nothing where there is no
+    such table.
 
     No number depends on it, so a row that cannot be read is left out.
     """
@@ -147,11 +149,12 @@ def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
 
 @lru_cache  # a study asks many times; files do not change while it is planned
 def fingerprint(root: str) -> str:
-    """Digest of the tables and of the recordings' names, sizes and times: changes when the corpus may have."""
+    """Digest of the tables and of the recordings' names, sizes and times."""
     if not root:
         raise CorpusError(
             [
-                "corpus.root: empty; name the folder that holds CLOTHO_v2.1 (make study STUDY=clotho DATA=folder)"
+                "corpus.root: empty; name the folder that holds CLOTHO_v2.1 (make study STUDY=clotho "
+                "DATA=folder)"
             ]
         )
     base = _base(Path(root).resolve())

@@ -1,4 +1,4 @@
-"""What a corpus holds, in tables and in words; no stage needs it, so that a change of words makes nothing anew."""
+"""What a corpus holds, in tables and words; no stage reads it, so no key covers it."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from aacstudy.corpus.text import tokenise
 
 
 def by_split(corpus: Corpus) -> pd.DataFrame:
-    """One row per split: clips, hours, captions, captions with a text of their own, words, words per caption."""
+    """One row per split: clips, hours, captions, distinct ones, vocabulary, words per caption."""
     rows = []
     for split in corpus.clips["split"].unique():
         part = corpus.split(split)
@@ -41,7 +41,8 @@ def summary(corpus: Corpus) -> str:
         part = corpus.split(name)
         seconds, (n, digest) = part.clips["seconds"], part.pool()
         lines.append(
-            f"{name}: {n} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(part.captions)} captions, "
+            f"{name}: {n} clips of {seconds.min():.1f} to {seconds.max():.1f} s, {len(part.captions)} "
+            f"captions, "
             f"pool {n}-{digest}"
         )
         if len(part.missing):

@@ -1,4 +1,4 @@
-"""Your own recordings: a folder of audio files and one CSV of captions, in a layout of `tables.captions`."""
+"""Your own recordings: a folder of audio files and one CSV of captions (`tables.captions`)."""
 
 import os
 from functools import lru_cache
@@ -63,13 +63,13 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
-    """Index a checked folder's recordings in ``folder``; the audio stays where it is. Any defect raises."""
+    """Index a checked folder in ``folder``; the audio stays where it is. Any defect raises."""
     return write_index(folder, *check(Path(options.root), True, cores))
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned
 def fingerprint(root: str) -> str:
-    """Digest of the CSV's text and of the audio files' names, sizes and times: changes when the corpus may have."""
+    """Digest of the CSV's text and of the audio files' names, sizes and times."""
     if not root:
         raise CorpusError(
             ["corpus.root: empty; name the folder of your recordings (make study STUDY=own DATA=folder)"]

@@ -10,8 +10,8 @@ from aacstudy.corpus.text import BOS, EOS
 class NGram:
     """An interpolated n-gram model of token ids (Witten–Bell smoothing).
 
-    p(w | h) = (count(h, w) + types(h) · p(w | shorter h)) / (count(h) + types(h)), down to the uniform distribution;
-    Witten and Bell 1991, as restated by Chen and Goodman 1999, section 2.5.
+    p(w | h) = (count(h, w) + types(h) · p(w | shorter h)) / (count(h) + types(h)), down to the
+    uniform distribution; Witten and Bell 1991, as restated by Chen and Goodman 1999, section 2.5.
     """
 
     def __init__(self, captions: Iterable[Sequence[int]], vocabulary_size: int, order: int = 3):

@@ -1,4 +1,4 @@
-"""The one reader of CSV tables, row by row: every defect names file, line and field, and none hides another row."""
+"""The one reader of CSV tables: every defect names file, line and field, none hides another."""
 
 import csv
 import hashlib
@@ -23,10 +23,11 @@ LAYOUTS = "file_name,caption_1,...,caption_n or file_name,caption"
 def records(
     path: Path, wants: str, fits: Callable[[list[str]], bool], encoding: str = "utf-8-sig"
 ) -> tuple[list[str], list[tuple[int, dict[str, str], str]], list[str]]:
-    """A table's column names, its rows as (line, fields by column, defect), and the defects of the table as a whole.
+    """A table's column names, its rows as (line, fields by column, defect), and the defects of the
+    table as a whole.
 
-    A row that cannot be read has a defect and the fields before its break. ``fits`` judges the header, ``wants`` says
-    what it should be; a header that does not fit gives no rows.
+    A row that cannot be read has a defect and the fields before its break. ``fits`` judges the
+    header, ``wants`` says what it should be; a header that does not fit gives no rows.
     """
     if not path.is_file():
         return [], [], [f"{path}: no such file; it wants {wants}"]
@@ -47,7 +48,10 @@ def records(
     rows = []
     for line, row, wrong in lines:
         if wrong:
-            wrong = f"not CSV ({wrong}); a text with a comma or quote needs quotes, and a quote inside it a second one"
+            wrong = (
+                f"not CSV ({wrong}); a text with a comma or quote needs quotes, and a quote inside it a "
+                f"second one"
+            )
         elif row and len(row) != len(header):
             wrong = f"{len(row)} fields, the header has {len(header)}; unquoted comma?"
         if row:
@@ -56,7 +60,7 @@ def records(
 
 
 def _split(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
-    """Each record's first line, its fields and what is wrong with it; after a broken one goes on with the next line."""
+    """Each record's first line, fields and what is wrong; a broken one hides no later line."""
     begin = 0
     while begin < len(lines):
         reader = csv.reader(lines[begin:], strict=True)
@@ -73,7 +77,7 @@ def _split(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
 
 
 def read(path: Path, wants: str, fits: Callable[[list[str]], bool]) -> pd.DataFrame:
-    """A table as text, its rows named by their lines; ValueError with all defects where it has any."""
+    """A table as text, its rows named by their lines; ValueError with all defects, if any."""
     header, rows, defects = records(Path(path), wants, fits)
     lines, fields, broken = zip(*rows) if rows else ((), (), ())
     if defects := [*defects, *filter(None, broken)]:
@@ -82,7 +86,7 @@ def read(path: Path, wants: str, fits: Callable[[list[str]], bool]) -> pd.DataFr
 
 
 def read_column(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
-    """A column of `read` as finite numbers; ValueError naming file, line and field for anything else."""
+    """A column of `read` as finite numbers; ValueError names file, line and field of any other."""
     numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
@@ -94,10 +98,10 @@ def read_column(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
 def captions(path: Path, ragged: bool = True) -> tuple[list[tuple[int, str, list[str]]], list[str]]:
     """Clips of a table as (line, file name, captions), and the defects found on the way.
 
-    Either a row for each clip, ``file_name,caption_1..caption_n``, or one for each caption, ``file_name,caption``; see
-    ``CLIP`` and ``TEXT`` for other names. ragged: a clip may have fewer captions than others, its other fields are empty
-    (but not the first). A row that cannot be read gives its file name and no captions, so that its recording is not
-    blamed for having no row.
+    Either a row for each clip, ``file_name,caption_1..caption_n``, or one for each caption,
+    ``file_name,caption``; see ``CLIP`` and ``TEXT`` for other names. ragged: a clip may have fewer
+    captions than others, its other fields are empty (but not the first). A row that cannot be read
+    gives its file name and no captions, so that its recording is not blamed for having no row.
     """
     clips: dict[str, tuple[int, str, list[str]]] = {}
     rows, defects = _rows(path, ragged)
@@ -107,7 +111,7 @@ def captions(path: Path, ragged: bool = True) -> tuple[list[tuple[int, str, list
 
 
 def read_captions(path: Path) -> pd.DataFrame:
-    """Captions as ``clip``, ``text``, a row each, by their lines; either layout of `captions`, ValueError for defects."""
+    """Captions as ``clip``, ``text``, a row each, by line; ValueError lists all defects."""
     rows, defects = _rows(path, True)
     if defects:
         raise ValueError("\n".join(defects))
@@ -153,12 +157,12 @@ def no_words(path: Path, line: int, texts: dict[str, str]) -> list[str]:
 
 
 def unusable(path: Path, line: int, name: str, error: Exception) -> str:
-    """The defect of a row whose recording cannot be used; what of its name cannot be seen is shown."""
+    """The defect of a row whose recording cannot be used; invisible characters are shown."""
     return f"{path}, line {line}, file_name{'' if name.isprintable() else f' {name!r}'}: {error}"
 
 
 def audio_names(folder: Path) -> set[str]:
-    """Names of the audio files in a folder, none if there is no such folder; hidden files do not count."""
+    """Names of the audio files in a folder, if there is one; hidden files do not count."""
     if not folder.is_dir():
         return set()
     suffixes = READABLE + FOREIGN
@@ -168,9 +172,11 @@ def audio_names(folder: Path) -> set[str]:
 
 
 def digest(tables: Iterable[Path], root: Path, audio: Iterable[str]) -> str:
-    """Digest of tables' content and of audio files' names, sizes and times: changes when the corpus may have.
+    """Digest of tables' content and of audio files' names, sizes and times: changes when the corpus
+    may have.
 
-    ``audio`` are paths below ``root``. The audio itself is not read: 50 000 files take a second or two.
+    ``audio`` are paths below ``root``. The audio itself is not read: 50 000 files take a second or
+    two.
     """
     found = hashlib.sha256()
     for path in tables:

@@ -1,7 +1,8 @@
-"""Captions as token ids: clean-up, word tokenizer and vocabulary, as the published captioners do it.
+"""Captions as token ids: clean-up, word tokenizer and vocabulary, as the published captioners do
+it.
 
-Source: the text pipeline of CNext-trans / CoNeTTE (arXiv 2309.00454 and its public code), which is the study's own;
-beside it that of the DCASE 2024 baseline, for that baseline's weights.
+Source: the text pipeline of CNext-trans / CoNeTTE (arXiv 2309.00454 and its public code), which is
+the study's own; beside it that of the DCASE 2024 baseline, for that baseline's weights.
 """
 
 import re
@@ -19,7 +20,8 @@ _SPACES = re.compile(r"\s+")
 
 
 def normalise(caption: str) -> str:
-    """Lower-case a caption and keep its words only: straight quotes, punctuation to spaces, single spaces.
+    """Lower-case a caption and keep its words only: straight quotes, punctuation to spaces, single
+    spaces.
 
     Apostrophes and ``&`` survive, as in the published vocabularies.
     """
@@ -32,8 +34,8 @@ def normalise(caption: str) -> str:
 
 @lru_cache(maxsize=1)
 def _tokenizer():
-    # The rule tokenizer of spaCy's blank English needs no model file, and splits the 49 838 AudioCaps
-    # training captions exactly as the published pipeline does.
+    # The rule tokenizer of spaCy's blank English needs no model file, and splits the 49 838
+    # AudioCaps training captions exactly as the published pipeline does.
     import spacy
 
     return spacy.blank("en").tokenizer
@@ -47,7 +49,8 @@ def _tokenise_normalised(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def _dcase2024():
-    # The library that the baseline's tokenizer.json is written for, so that rare characters fall as they do there.
+    # The library that the baseline's tokenizer.json is written for, so that rare characters fall as
+    # they do there.
     from tokenizers import Regex
     from tokenizers.normalizers import Lowercase, Replace, Sequence, StripAccents
     from tokenizers.pre_tokenizers import Whitespace
@@ -65,8 +68,9 @@ def _tokenise_dcase2024(caption: str) -> tuple[str, ...]:
 def tokenise(caption: str, rules: str = "conette") -> tuple[str, ...]:
     """Split a caption into normalised words.
 
-    ``conette``: spaCy's English rules on `normalise`d text (``dog's`` gives ``dog``, ``'s``; no punctuation).
-    ``dcase2024``: runs of letters and runs of signs (``dog's,`` gives ``dog``, ``'``, ``s``, ``,``).
+    ``conette``: spaCy's English rules on `normalise`d text (``dog's`` gives ``dog``, ``'s``; no
+    punctuation). ``dcase2024``: runs of letters and runs of signs (``dog's,`` gives ``dog``, ``'``,
+    ``s``, ``,``).
     """
     if rules not in RULES:
         raise ValueError(f"rules must be one of {RULES}, got {rules!r}")

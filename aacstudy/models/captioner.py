@@ -12,9 +12,11 @@ from aacstudy.options import DecoderOptions
 
 
 def token_nll(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Logits [batch, n, vocabulary] and targets [batch, n] -> losses [batch, n] in nats, 0 at padding.
+    """Logits [batch, n, vocabulary] and targets [batch, n] -> losses [batch, n] in nats, 0 at
+    padding.
 
-    Without label smoothing this is the loss that ranks, arXiv 2308.15090. Targets are the caption without BOS, with EOS.
+    Without label smoothing this is the loss that ranks, arXiv 2308.15090. Targets are the caption
+    without BOS, with EOS.
     """
     flat = F.cross_entropy(
         logits.flatten(0, 1),
@@ -29,8 +31,8 @@ def token_nll(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> 
 class Captioner(nn.Module):
     """Projection of the frames and a transformer decoder over words.
 
-    At default options and 768-dimensional frames it has 9 669 376 + 513 * vocabulary_size parameters.
-    Source: arXiv 2308.15090; details from the authors' code.
+    At default options and 768-dimensional frames it has 9 669 376 + 513 * vocabulary_size
+    parameters. Source: arXiv 2308.15090; details from the authors' code.
     """
 
     def __init__(self, frame_dim: int, vocabulary_size: int, options: DecoderOptions):
@@ -70,23 +72,27 @@ class Captioner(nn.Module):
         return memory + positions[:count]
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, n] -> scaled embeddings [batch, n, d_model] before positions, to mix up if wanted."""
+        """Tokens [batch, n] -> scaled embeddings [batch, n, d_model] before positions, to mix up if
+        wanted."""
         return self.decoder.embed(tokens)
 
     def decode_embedded(
         self, memory: Tensor, frame_padding: Tensor | None, embedded: Tensor, token_padding: Tensor | None
     ) -> Tensor:
-        """As `decode`, from the result of `embed` [batch, n, d_model] and a bool padding [batch, n] or None."""
+        """As `decode`, from the result of `embed` [batch, n, d_model] and a bool padding [batch, n]
+        or None."""
         return self.decoder(memory, frame_padding, embedded, token_padding)
 
     def decode(self, memory: Tensor, frame_padding: Tensor | None, tokens: Tensor) -> Tensor:
-        """Memory [batch, frames, d_model] and tokens [batch, n] -> logits [batch, n, vocabulary]."""
+        """Memory [batch, frames, d_model] and tokens [batch, n] -> logits [batch, n,
+        vocabulary]."""
         return self.decode_embedded(memory, frame_padding, self.embed(tokens), tokens == PAD)
 
     def forward(self, frames: Tensor, frame_padding: Tensor | None, tokens: Tensor) -> Tensor:
-        """Frames [batch, frames, frame_dim] and tokens [batch, n] -> next-word logits [batch, n, vocabulary].
+        """Frames [batch, frames, frame_dim] and tokens [batch, n] -> next-word logits [batch, n,
+        vocabulary].
 
-        `frame_padding` is bool [batch, frames], True where padded, or None. Tokens are int64, start with BOS and
-        are padded at the end with 0.
+        `frame_padding` is bool [batch, frames], True where padded, or None. Tokens are int64, start
+        with BOS and are padded at the end with 0.
         """
         return self.decode(self.project(frames), frame_padding, tokens)

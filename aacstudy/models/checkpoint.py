@@ -1,6 +1,8 @@
-"""Networks in safetensors files: tensors, and beside them everything needed to build the network again.
+"""Networks in safetensors files: tensors, and beside them everything needed to build the network
+again.
 
-Nothing is unpickled. What no tensor shows (heads, frame positions, vocabulary, mel settings) is JSON in the file's header.
+Nothing is unpickled. What no tensor shows (heads, frame positions, vocabulary, mel settings) is
+JSON in the file's header.
 """
 
 import json
@@ -23,10 +25,11 @@ HEADER = "aacstudy"  # the one key of the safetensors header that we use
 
 
 def save(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> None:
-    """Write tensors and JSON-able metadata to one safetensors file; the same content gives the same bytes.
+    """Write tensors and JSON-able metadata to one safetensors file; the same content gives the same
+    bytes.
 
-    The file appears whole or not at all: it is written under a temporary name in its folder and renamed.
-    Raises ValueError where the metadata is not JSON.
+    The file appears whole or not at all: it is written under a temporary name in its folder and
+    renamed. Raises ValueError where the metadata is not JSON.
     """
     path = Path(path)
     try:
@@ -46,7 +49,8 @@ def save(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> None:
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read what `save` wrote: tensors on the CPU and the metadata.
 
-    Raises FileNotFoundError, or ValueError naming the file where it is no safetensors file or lacks our metadata.
+    Raises FileNotFoundError, or ValueError naming the file where it is no safetensors file or lacks
+    our metadata.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,7 +75,8 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 def save_encoder(
     path: str | Path, encoder: Tagger, classes: tuple[str, ...], extra: dict | None = None
 ) -> None:
-    """Write an encoder of any kind with its options, front-end, class names in the order of its logits, and `extra`.
+    """Write an encoder of any kind with its options, front-end, class names in the order of its
+    logits, and `extra`.
 
     Raises ValueError where the number of names is not the encoder's number of classes.
     """
@@ -91,7 +96,8 @@ def save_encoder(
 def load_encoder(path: str | Path) -> tuple[Tagger, tuple[str, ...]]:
     """Read an encoder of the kind its options say, in eval mode on the CPU, and its class names.
 
-    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global random state is kept.
+    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong. The global
+    random state is kept.
     """
     tensors, metadata = load(path)
     _check_metadata(path, metadata, "TaggingEncoder", {"frontend": dict, "options": dict, "classes": list})
@@ -105,9 +111,11 @@ def load_encoder(path: str | Path) -> tuple[Tagger, tuple[str, ...]]:
 
 
 def save_captioner(path: str | Path, captioner: Captioner, vocabulary: Vocabulary, extra: dict) -> None:
-    """Write a captioner with its options, heads included, its vocabulary with its rules, and anything JSON-able.
+    """Write a captioner with its options, heads included, its vocabulary with its rules, and
+    anything JSON-able.
 
-    Raises ValueError where the vocabulary is not as long as the captioner's, or `extra` is not JSON.
+    Raises ValueError where the vocabulary is not as long as the captioner's, or `extra` is not
+    JSON.
     """
     if len(vocabulary) != captioner.vocabulary_size:
         raise ValueError(f"{path}: {len(vocabulary)} words for a captioner of {captioner.vocabulary_size}")
@@ -124,8 +132,9 @@ def save_captioner(path: str | Path, captioner: Captioner, vocabulary: Vocabular
 def load_captioner(path: str | Path) -> tuple[Captioner, Vocabulary, dict]:
     """Read a captioner, in eval mode on the CPU, its vocabulary and the extra mapping.
 
-    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong; no option is ever filled
-    with a default, as another number of heads would load and give other losses. The global random state is kept.
+    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong; no option is
+    ever filled with a default, as another number of heads would load and give other losses. The
+    global random state is kept.
     """
     tensors, metadata = load(path)
     wanted = {"frame_dim": int, "options": dict, "vocabulary": dict, "extra": dict}
@@ -168,8 +177,9 @@ def fill(
 ) -> None:
     """Load tensors whose names, shapes and types must be exactly the model's.
 
-    `names` gives the file's name of a tensor for each of the model's that is called otherwise there. Raises
-    ValueError listing all that is missing, unexpected or of another shape or type, by the file's names.
+    `names` gives the file's name of a tensor for each of the model's that is called otherwise
+    there. Raises ValueError listing all that is missing, unexpected or of another shape or type, by
+    the file's names.
     """
     own = model.state_dict()
     called = {name: (names or {}).get(name, name) for name in own}  # own name -> name in the file

@@ -51,16 +51,19 @@ class Decoder(nn.Module):
         self.register_buffer("positions", sinusoids(options.max_positions, options.d_model), persistent=False)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, n] -> embeddings [batch, n, d_model], times sqrt(d_model), before positions and dropout."""
+        """Tokens [batch, n] -> embeddings [batch, n, d_model], times sqrt(d_model), before
+        positions and dropout."""
         return self.embedding(tokens) * math.sqrt(self.options.d_model)
 
     def forward(
         self, memory: Tensor, frame_padding: Tensor | None, embedded: Tensor, token_padding: Tensor | None
     ) -> Tensor:
-        """Memory [batch, frames, d_model] and embedded tokens [batch, n, d_model] -> logits [batch, n, vocabulary].
+        """Memory [batch, frames, d_model] and embedded tokens [batch, n, d_model] -> logits [batch,
+        n, vocabulary].
 
-        The paddings are bool, [batch, frames] and [batch, n], True where padded, or None. Position k sees
-        tokens 0..k. Every clip needs a frame that is not padding, and every caption must start with a token.
+        The paddings are bool, [batch, frames] and [batch, n], True where padded, or None. Position
+        k sees tokens 0..k. Every clip needs a frame that is not padding, and every caption must
+        start with a token.
         """
         n = embedded.shape[1]
         if n > len(self.positions):

@@ -1,6 +1,7 @@
-"""A dual encoder: frozen frames and a caption's bag of words become two vectors, and their cosine is the similarity.
+"""A dual encoder: frozen frames and a bag of words become two vectors whose cosine is compared.
 
-What the captioner's likelihood is held against. Neither side knows order: frames are pooled, words are counted.
+What the captioner's likelihood is held against. Neither side knows order: frames are pooled, words
+are counted.
 """
 
 import math
@@ -15,10 +16,10 @@ from aacstudy.options import PeerOptions
 
 
 class DualEncoder(nn.Module):
-    """Frames pooled by mean and maximum, and the sum of word embeddings, each through a layer to one space.
+    """Frames pooled by mean and maximum, and summed word embeddings, in one space of unit vectors.
 
-    ``mean`` and ``deviation`` [frame_dim] of the training frames standardise what comes in. The temperature is learnt, as in
-    CLIP (arXiv 2103.00020), whose similarity this is.
+    ``mean`` and ``deviation`` [frame_dim] of the training frames standardise what comes in. The
+    temperature is learnt, as in CLIP (arXiv 2103.00020), whose similarity this is.
     """
 
     def __init__(self, vocabulary: Vocabulary, mean: Tensor, deviation: Tensor, options: PeerOptions):
@@ -39,7 +40,7 @@ class DualEncoder(nn.Module):
         return self.log_scale.exp().clamp(max=100)
 
     def audio(self, frames: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Frames [clips, time, frame_dim], bool padding [clips, time] or None -> unit vectors [clips, width]."""
+        """Frames [clips, time, frame_dim], bool padding or None -> unit vectors [clips, width]."""
         hidden = self.frame((frames - self.mean) / self.deviation)
         if padding is None:
             mean, top = hidden.mean(dim=1), hidden.amax(dim=1)
@@ -49,7 +50,7 @@ class DualEncoder(nn.Module):
         return F.normalize(self.clip(torch.cat([mean, top], dim=1)), dim=1)
 
     def bags(self, texts: Sequence[str]) -> Tensor:
-        """Which words each text holds [texts, words], 1 or 0; words that are not known are left out."""
+        """Which words each text holds [texts, words], 1 or 0; unknown words are left out."""
         bags = torch.zeros(len(texts), len(self.vocabulary))
         for row, text in enumerate(texts):
             bags[row, self.vocabulary.encode(text)] = 1

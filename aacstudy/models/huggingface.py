@@ -1,4 +1,4 @@
-"""Encoder-decoder models of transformers as captioners: the same loss matrix from somebody else's model."""
+"""Encoder-decoder models of transformers as captioners: a loss matrix of another's model."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,10 @@ IGNORED = -100  # transformers' mark for labels that do not count
 class EncoderDecoder:
     """Scores captions with a transformers encoder-decoder model and its tokenizer.
 
-    ``input_name`` is what the model's encoder calls its input: ``input_features`` (Whisper), ``input_values``
-    (speech encoders), ``inputs_embeds`` (BART, T5 on frames of their width). The tokenizer must end captions with
-    its end-of-sequence token, as transformers' sequence-to-sequence tokenizers do.
+    ``input_name`` is what the model's encoder calls its input: ``input_features`` (Whisper),
+    ``input_values`` (speech encoders), ``inputs_embeds`` (BART, T5 on frames of their width). The
+    tokenizer must end captions with its end-of-sequence token, as transformers'
+    sequence-to-sequence tokenizers do.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class EncoderDecoder:
 
     @torch.inference_mode()
     def nll(self, frames: Sequence[Tensor], captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Sums [audios, captions] of −log p over each caption's tokens and end mark, and their counts [captions].
+        """Sums [audios, captions] of −log p over each caption's tokens and end mark, and their
+        counts [captions].
 
-        frames: one encoder input per audio, without a batch axis. Each audio is encoded once, alone.
+        frames: one encoder input per audio, without a batch axis. Each audio is encoded once,
+        alone.
         """
         device = next(self.model.parameters()).device
         ids = [list(self.tokenizer(text)["input_ids"]) for text in captions]

@@ -1,4 +1,6 @@
-"""What the two encoders share: log-mel, BatchNorm over the mel bins, frames, and clip logits."""
+"""What the encoders share: log-mel, BatchNorm over the mel bins, frames, and clip logits."""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -9,18 +11,26 @@ from aacstudy.options import EncoderOptions, FrontendOptions
 class Tagger(nn.Module):
     """Log-mel and BatchNorm over the mel bins; a body makes feature maps of it, a head makes logits of their pooling.
 
-    A subclass has the body and head: `frame_dim`, `output` and the methods that raise here.
+    A subclass has the body and head: `frame_dim`, `output` and the methods that raise here. It may bring a log-mel
+    or a norm of its own.
     """
 
-    def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
+    def __init__(
+        self,
+        frontend: FrontendOptions,
+        options: EncoderOptions,
+        classes: int,
+        log_mel: Callable[[FrontendOptions], nn.Module] = LogMel,
+        bn0: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ):
         super().__init__()
         if classes < 1:
             raise ValueError(f"classes must be positive, got {classes}")
         self.frontend = frontend
         self.options = options
         self.classes = classes
-        self.log_mel = LogMel(frontend)
-        self.bn0 = nn.BatchNorm2d(frontend.n_mels)
+        self.log_mel = log_mel(frontend)
+        self.bn0 = bn0(frontend.n_mels)
 
     @property
     def frame_dim(self) -> int:
@@ -51,7 +61,7 @@ class Tagger(nn.Module):
 
     @property
     def minimum_samples(self) -> int:
-        """Shortest input in samples; at full size 7360 for ConvNeXt, 9920 for CNN14."""
+        """Shortest input in samples; at full size 7360 for ConvNeXt, 9920 for CNN14, 400 for YAMNet."""
         return max((self._minimum_times - 1) * self.frontend.hop, self.log_mel.minimum_samples)
 
     def frame_count(self, samples: int) -> int:

@@ -18,27 +18,21 @@ from aacstudy.report.page import REPORT_FOLDER
 from aacstudy.report.provenance import FOLDERS
 
 KERNEL = "python3"
-# a state of a tqdm bar: "scoring: 100%|███| 16/16 [00:01<00:00, 15.2audio/s]", "16it [00:01, 12.3it/s]"
+# a tqdm bar: "scoring: 100%|███| 16/16 [00:01<00:00, 15.2audio/s]", "16it [00:01, 12.3it/s]"
 PROGRESS = re.compile(r"\d%\|.*\| \S+/\S+ \[\d|(?:^|: )[\d.]+\w? ?[a-z]+ \[\d+:\d\d")
-
-
-class NotebookError(RuntimeError):
-    """A notebook that did not run to its end."""
 
 
 def execute(source: Path, output: Path, parameters: dict, report_folder: Path) -> None:
     """Run a notebook in its own folder with papermill.
 
-    ValueError for a parameter that it does not have, where papermill would only warn. `output` appears only when
-    every cell has run. Otherwise what there is stays as `<name>.failed.ipynb`, and NotebookError names the
-    notebook, the cell (counted from 1 in the source) and the exception.
+    ValueError for a parameter that it does not have, where papermill would only warn. `output`
+    appears only when every cell has run. Otherwise what there is stays as `<name>.failed.ipynb`,
+    which a note on the error names; a PapermillExecutionError tells of the cell that raised.
     """
     source, output = Path(source).resolve(), Path(output).resolve()
     notebook = nbformat.read(source, as_version=4)
-    notebook.metadata.kernelspec = {
-        "name": KERNEL,
-        "language": "python",
-    }  # else papermill asks what language it is
+    # else papermill cannot tell the language of a notebook that says nothing of it
+    notebook.metadata.kernelspec = {"name": KERNEL, "display_name": KERNEL, "language": "python"}
     known = list(papermill.inspect_notebook(notebook))
     for name in parameters:
         if name not in known:
@@ -53,7 +47,7 @@ def execute(source: Path, output: Path, parameters: dict, report_folder: Path) -
     if hasattr(KernelManager, "transport_encryption"):
         KernelManager.transport_encryption.default_value = "auto"
     before = dict(os.environ)
-    # the kernel inherits it; a bar's states are kept in the notebook: few are enough, its last is always written
+    # for the kernel; a bar's states are kept in the notebook: few are enough, the last is written
     os.environ |= {"TQDM_MININTERVAL": "10", REPORT_FOLDER: str(Path(report_folder).resolve())}
     try:
         papermill.execute_notebook(
@@ -64,17 +58,13 @@ def execute(source: Path, output: Path, parameters: dict, report_folder: Path) -
         # the metadata of an interrupted notebook may say 'completed', so its name says what it is
         if part.exists():
             part.replace(failed)
-        if isinstance(error, Exception):
-            raised = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
-            raise NotebookError(
-                f"{source.name}, {_failing_cell(failed)}: {': '.join(map(str, raised))}"
-            ) from error
+        error.add_note(f"{source.name} did not run to its end; what there is of it: {failed}")
         raise
     finally:
         os.environ.clear()
         os.environ.update(before)
     notebook = nbformat.read(part, as_version=4)
-    notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)  # no absolute paths
+    notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)  # not where
     notebook.metadata.papermill.pop("environment_variables", None)
     nbformat.write(notebook, part)
     part.replace(output)
@@ -84,36 +74,27 @@ def _braces(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
 
 
-def _failing_cell(failed: Path) -> str:
-    """'cell 3 of 9', counted as in the source, for the last cell that was started."""
-    added = {"injected-parameters", "papermill-error-cell-tag"}  # by papermill
-    cells = nbformat.read(failed, as_version=4).cells if failed.exists() else []
-    own = [cell for cell in cells if not added & set(cell.metadata.get("tags", []))]
-    # papermill calls every cell 'completed' where the kernel died; only a start time tells
-    begun = [i for i, cell in enumerate(own, 1) if cell.metadata.get("papermill", {}).get("start_time")]
-    return f"cell {begun[-1]} of {len(own)}" if begun else "before its first cell"
-
-
 def to_html(notebook: Path, target: Path, study_name: str, chapters: Sequence[tuple[str, str]]) -> None:
     """Convert an executed notebook to one self-contained HTML document.
 
-    `chapters` are (file name, title) of all of them in order, for the links to the previous and the next.
+    `chapters` are (file name, title) of all in order, for the links to the previous and the next.
     ValueError where it would load something from elsewhere; a warning where it is larger than 5 MB.
     """
     notebook, target = Path(notebook), Path(target)
     node = nbformat.read(notebook, as_version=4)
     title, answer = _take_title(node) or notebook.stem, _take_answer(node)
     for cell in node.cells:
-        # a kernel makes an output per flush of standard error: all of a cell's are shown as one, above the others
+        # a kernel makes an output per flush of standard error: all are shown as one, on top
         cell.get("outputs", []).sort(key=lambda output: output.get("name") != "stderr")
     headings: list[tuple[int, str, str]] = []
     exporter = HTMLExporter(
         template_name="report",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
         extra_template_basedirs=[str(html.TEMPLATES)],
-        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # and bars in their last state
+        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # a bar's last state
     )
-    exporter.register_filter("progress", progress)
-    exporter.register_filter("messages", messages)
+    exporter.register_filter("bars_and_messages", bars_and_messages)
     exporter.register_filter(
         "markdown2html", lambda text: html.markdown_to_html(text, headings, raw_html=True)
     )
@@ -156,12 +137,8 @@ def _take_answer(node) -> Markup:
     return Markup()
 
 
-def progress(text: str) -> str:
-    """The lines that are progress bars."""
-    return "\n".join(line for line in text.splitlines() if PROGRESS.search(line))
-
-
-def messages(text: str) -> str:
-    """The other lines, such as warnings; of absolute paths the last part stays."""
-    lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.search(line)]
-    return FOLDERS.sub("…/", "\n".join(lines))
+def bars_and_messages(text: str) -> tuple[str, str]:
+    """An error stream's progress bars, and its other lines, without this machine's folders."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    bars = [line for line in lines if PROGRESS.search(line)]
+    return "\n".join(bars), FOLDERS.sub("…/", "\n".join(line for line in lines if line not in bars))

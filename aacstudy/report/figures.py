@@ -1,27 +1,38 @@
 """Figures: each function takes tables or arrays and returns axes; none computes a metric.
 
-One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style, marker and
-label. Names stand beside what they name, never in a legend.
+One palette, safe for colour-blindness (Okabe and Ito) and told apart in greyscale by line style,
+marker and label. Names stand beside what they name, never in a legend.
 """
 
 import textwrap
+from collections.abc import Iterable, Mapping
+from itertools import cycle
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-
-from aacstudy.report.labels import SMALL, Label, ink, name_points
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Affine2D
+from scipy.optimize import isotonic_regression
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY, "black")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-COLOURS = {"raw": GREY, "min_max": BLUE, "z": ORANGE, "pmi": GREEN}
-LOOKS = {"raw": ("s", ":"), "min_max": ("o", "-"), "z": ("^", "--"), "pmi": ("D", "-.")}
+SMALL = 9  # points: the size of labels
+CHANCE = {"color": "black", "ls": ":", "lw": 1}
+# colour, line style and marker of a series
+LOOKS = {
+    "raw": (GREY, ":", "s"),
+    "min_max": (BLUE, "-", "o"),
+    "z": (ORANGE, "--", "^"),
+    "pmi": (GREEN, "-.", "D"),
+}
 NAMES = {
-    "raw": "raw",
     "min_max": "min-max",
     "z": "z-score",
     "pmi": "PMI",
@@ -60,18 +71,145 @@ def style() -> None:
     )  # fmt: skip
 
 
-def _look(number: int, lines: tuple = LINES) -> tuple:
-    """Colour, line style and marker of a figure's series, no two alike among the first dozen."""
-    return PALETTE[number % len(PALETTE)], lines[number % len(lines)], MARKERS[number % len(MARKERS)]
+# --- names beside the points that they name ------------------------------------------------------
+
+
+class Label(NamedTuple):
+    """A name for the point (x, y) of the data; the style of the line that leads to it."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+    line: str = "-"
+
+
+def ink(colour: str) -> str:
+    """The colour, darkened until its contrast on white is at least 4.5 (WCAG 2.2, 1.4.3)."""
+    shade = np.array(to_rgb(colour))
+    while True:
+        linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
+        if 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5:
+            return to_hex(shade)
+        shade *= 0.97
+
+
+def apart(wanted: np.ndarray, heights: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Centres next to the ``wanted`` ones, in their order, where labels of these heights are apart.
+
+    They stay between ``low`` and ``high`` if there is room. Of equal ones the first is on top.
+    """
+    order = np.lexsort((-np.arange(len(wanted)), wanted))
+    stack = np.cumsum(heights[order]) - heights[order] / 2  # the centres of a pile on 0
+    # a label may not sink into the pile below it: its height above its place there never falls
+    shift = isotonic_regression(wanted[order] - stack).x.clip(low, max(low, high - heights.sum()))
+    centres = np.empty(len(wanted))
+    centres[order] = stack + shift
+    return centres
+
+
+def name_points(ax: Axes, labels: list[Label], width: int = 26, side: int = 1) -> None:
+    """Write the labels beside their points, pushed apart, with a thin line to each.
+
+    width: characters in a line. side: 1 to the right of the points, -1 to the left. The places are
+    found when the figure is drawn, for limits and layout may change until then.
+    """
+    texts = [textwrap.fill(label.text, width) for label in labels]
+    heights = np.array([1.25 * SMALL * (1 + text.count("\n")) for text in texts])
+
+    def place(number: int):
+        def transform(_renderer):
+            scale = ax.figure.dpi / 72
+            points = ax.transData.transform([(label.x, label.y) for label in labels])
+            centres = apart(points[:, 1], scale * heights, ax.bbox.y0, ax.bbox.y1)
+            return Affine2D().scale(scale).translate(points[number, 0], centres[number])
+
+        return transform
+
+    for number, (label, text) in enumerate(zip(labels, texts)):
+        colour = ink(label.colour)
+        leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "ls": label.line, "shrinkA": 0, "shrinkB": 3}
+        ax.annotate(
+            text, (label.x, label.y), xytext=(14 * side, 0), textcoords=place(number), color=colour,
+            fontsize=SMALL, linespacing=1.1, ha="left" if side > 0 else "right", va="center",
+            annotation_clip=False, arrowprops=leader | {"relpos": ((1 - side) / 2, 0.5)},
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # readable on a line
+        )  # fmt: skip
+
+
+# --- series and rows -----------------------------------------------------------------------------
+
+
+def _looks(kinds: Iterable, lines: tuple = LINES) -> dict:
+    """Colour, line style and marker of each series, no two alike among the first dozen."""
+    return dict(zip(dict.fromkeys(kinds), zip(cycle(PALETTE), cycle(lines), cycle(MARKERS))))
+
+
+def _percent(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**100 * table[["value", "low", "high"]])
+
+
+def _curves(
+    ax: Axes, table: pd.DataFrame, x: str, y: str, by: str, looks: Mapping, units: str | None = None
+) -> list[Label]:
+    """A line for each ``by`` and each of its ``units``, with a band; the labels of their ends."""
+    labels = []
+    for kind, rows in table.groupby(by, sort=False):
+        colour, line, marker = looks[kind]
+        look = {"color": colour, "ls": line, "marker": marker, "ms": 4, "mew": 0}
+        sns.lineplot(rows, x=x, y=y, units=units, estimator=None, ax=ax, **look)
+        if "low" in rows:
+            ax.fill_between(rows[x], rows["low"], rows["high"], color=colour, alpha=0.15, lw=0)
+        last = rows.loc[rows[x].idxmax()]
+        labels.append(Label(last[x], last[y], name(kind), colour, line))
+    return labels
+
+
+def _points(
+    table: pd.DataFrame, looks: Mapping, ax: Axes, xlabel: str, chance: Iterable = (), rows=None, right=100.0
+) -> Axes:
+    """Rows by name, in each a point with its interval for each ``what``, in percent.
+
+    The table has ``row``, ``what``, ``value``, ``low`` and ``high``, these in 0…1. Each ``what`` is
+    named once, in the margin beside its first row.
+    """
+    rows = rows or list(dict.fromkeys(table["row"]))
+    table, kinds = _percent(table), [kind for kind in looks if kind in set(table["what"])]
+    spread, labels = min(0.35, 0.085 * len(kinds)), []
+    for kind, offset in zip(kinds, np.linspace(spread, -spread, len(kinds))):
+        part, (colour, _, marker) = table[table["what"] == kind], looks[kind]
+        y = np.array([len(rows) - 1 - rows.index(row) for row in part["row"]]) + offset
+        _dots(ax, part, y, marker, colour, label=kind)
+        top = y.argmax()
+        ax.plot([part["high"].iloc[top], right], [y[top]] * 2, color=colour, lw=0.5, zorder=1)
+        labels.append(Label(right, y[top], kind, colour))
+    name_points(ax, labels, width=16)
+    _rows(ax, rows)
+    for level in chance:
+        ax.axvline(100 * level, **CHANCE)
+    ax.set(xlabel=xlabel, xlim=(0, right))
+    return ax
+
+
+def _dots(ax: Axes, part: pd.DataFrame, y: np.ndarray, marker: str, colour: str, **about) -> None:
+    """Points with intervals (``value``, ``low``, ``high``) at heights y."""
+    error = np.stack([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
+    # points at 0 and at 100 are whole
+    look = {"fmt": marker, "color": colour, "ms": 5, "lw": 1.2, "capsize": 2, "clip_on": False}
+    ax.errorbar(part["value"], y, xerr=error, **look, **about)
 
 
 def _rows(ax: Axes, names: list[str]) -> None:
     """Name the rows of the axes, the first on top."""
     ax.set_yticks(range(len(names)), [textwrap.fill(one, 26) for one in names[::-1]], fontsize=SMALL)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+
+
+# --- the figures ---------------------------------------------------------------------------------
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
-    """Spectrogram of samples [n], 70 dB deep, with a bar above it over each event's span (event, onset, offset)."""
+    """Spectrogram of samples [n], 70 dB deep, under the spans (event, onset, offset) of events."""
     *_, image = ax.specgram(
         samples.astype(float), NFFT=512, noverlap=256, Fs=sample_rate, cmap="magma", rasterized=True
     )
@@ -101,15 +239,9 @@ def per_class(scores: pd.Series, ax: Axes, xlabel: str) -> Axes:
 
 
 def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -> Axes:
-    """One line per seed over epochs (``variant``, ``seed``, ``epoch``), colour and line style by variant."""
-    labels = []
-    for number, (variant, runs) in enumerate(history.groupby("variant", sort=False)):
-        colour, line, marker = _look(number)
-        for _seed, rows in runs.groupby("seed", sort=False):
-            ax.plot(rows["epoch"], rows[column], color=colour, ls=line, lw=1.5, marker=marker, ms=3)
-        last = runs.loc[runs["epoch"].idxmax()]
-        labels.append(Label(last["epoch"], last[column], name(variant), colour, line))
-    name_points(ax, labels)
+    """One line per seed over epochs (``variant``, ``seed``, ``epoch``), its look by variant."""
+    looks = _looks(history["variant"])
+    name_points(ax, _curves(ax, history, "epoch", column, "variant", looks, "seed"))
     ax.set(xlabel="epoch", ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -117,45 +249,34 @@ def training_curves(history: pd.DataFrame, column: str, ax: Axes, ylabel: str) -
 
 def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
     """Share of items (%) at or below each value, one line per name."""
-    # names stand to the right of all lines, each at a height of its own, the greatest values at the lowest
+    # names stand right of all lines, each at a height of its own, the greatest values at the lowest
     ascending = sorted(values, key=lambda one: np.median(values[one]))
-    for number, (one, found) in enumerate(values.items()):
-        colour, line, marker = _look(number)
-        ordered = np.sort(found)
-        share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
-        ax.step(ordered, share, where="post", color=colour, ls=line)
+    for one, (colour, line, marker) in _looks(values).items():
+        sns.ecdfplot(values[one], stat="percent", color=colour, ls=line, ax=ax)
         height = 1 - (ascending.index(one) + 1) / (len(values) + 1)
-        x = np.quantile(found, height, method="inverted_cdf")
+        x = np.quantile(values[one], height, method="inverted_cdf")
         free = max(np.quantile(other, min(1, height + 0.06)) for other in values.values())
         ax.plot([x, free], [100 * height] * 2, color=colour, lw=0.8, marker=marker, ms=5, markevery=[0])
-        ax.annotate(
-            one, (free, 100 * height), (4, 0), textcoords="offset points", color=ink(colour), va="center", fontsize=SMALL
-        )  # fmt: skip
+        look = {"color": ink(colour), "va": "center", "fontsize": SMALL}
+        ax.annotate(one, (free, 100 * height), (4, 0), textcoords="offset points", **look)
     ax.set(xlabel=xlabel, ylabel="items (%)", ylim=(0, 100))
     return ax
 
 
 def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str) -> Axes:
-    """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k as a dotted line."""
-    labels = []
-    for normaliser, rows in curves.groupby("normaliser", sort=False):
-        colour, (marker, line) = COLOURS[normaliser], LOOKS[normaliser]
-        ax.plot(rows["k"], 100 * rows["value"], color=colour, marker=marker, ls=line, ms=4)
-        ax.fill_between(rows["k"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.15, lw=0)
-        last = rows.loc[rows["k"].idxmax()]
-        labels.append(Label(last["k"], 100 * last["value"], name(normaliser), colour, line))
-    chance = chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
-    ax.plot(chance.index, 100 * chance.values, color="black", ls=":", lw=1)
-    labels.append(Label(chance.index[-1], 100 * chance.iloc[-1], "chance", "black", ":"))
-    name_points(ax, labels)
+    """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k dotted."""
+    chance = 100 * chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
+    labels = _curves(ax, _percent(curves), "k", "value", "normaliser", LOOKS)
+    ax.plot(chance.index, chance, **CHANCE)
+    name_points(ax, [*labels, Label(chance.index[-1], chance.iloc[-1], "chance", "black", ":")])
     ax.set(xscale="log", xlabel="k", ylabel="hit@k (%)", ylim=(0, 100), title=title)
-    ax.set_xticks(list(chance.index), [str(k) for k in chance.index])
+    ax.set_xticks(chance.index, chance.index)
     ax.minorticks_off()
     return ax
 
 
 def caption_bands(loss: np.ndarray, ax: Axes) -> Axes:
-    """Each caption's loss over all audios: median and central 90 % [audios, captions], captions sorted by mean."""
+    """Median and central 90 % of each caption's losses [audios, captions], sorted by mean."""
     order = loss.mean(axis=0).argsort()
     low, middle, high = np.quantile(loss[:, order], [0.05, 0.5, 0.95], axis=0)
     x = np.arange(loss.shape[1])
@@ -166,46 +287,29 @@ def caption_bands(loss: np.ndarray, ax: Axes) -> Axes:
 
 
 def shares(parts: pd.DataFrame, ax: Axes) -> Axes:
-    """Horizontal bars of variance shares with intervals: index names, ``value``, ``low``, ``high`` in 0…1."""
-    y = np.arange(len(parts))[::-1]
-    error = 100 * np.stack([parts["value"] - parts["low"], parts["high"] - parts["value"]])
-    ax.barh(
-        y,
-        100 * parts["value"],
-        xerr=error.clip(0),
-        color=BLUE,
-        height=0.6,
-        error_kw={"lw": 1.2, "capsize": 3},
-    )
-    for position, value in zip(y, parts["high"]):
-        ax.text(
-            100 * value + 2,
-            position,
-            f"{100 * parts['value'].iloc[len(parts) - 1 - position]:.1f} %",
-            va="center",
-            fontsize=9,
-        )
-    ax.set(yticks=y, yticklabels=parts.index, xlabel="share of the loss variance (%)", xlim=(0, 105))
+    """Bars of variance shares with intervals: index names, ``value``, ``low``, ``high`` in 0…1."""
+    parts = _percent(parts[::-1])
+    error = np.stack([parts["value"] - parts["low"], parts["high"] - parts["value"]]).clip(0)
+    look = {"color": BLUE, "height": 0.6, "error_kw": {"lw": 1.2, "capsize": 3}}
+    bars = ax.barh(parts.index, parts["value"], xerr=error, **look)
+    ax.bar_label(bars, fmt="%.1f %%", padding=6, fontsize=SMALL)
+    ax.set(xlabel="share of the loss variance (%)", xlim=(0, 105))
     return ax
 
 
 def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
-    """How often each caption is among the top ten, largest first, one line per normaliser (log scale)."""
+    """How often each caption is among the top ten, largest first, by normaliser (log scale)."""
     labels = []
     for normaliser, values in counts.items():
         ordered = np.maximum(np.sort(values)[::-1], 0.5)
-        colour, (marker, line) = COLOURS[normaliser], LOOKS[normaliser]
+        colour, line, marker = LOOKS[normaliser]
         ranks = np.arange(1, len(ordered) + 1)
         ax.plot(ranks, ordered, color=colour, ls=line, marker=marker, ms=5, markevery=[0])
         labels.append(Label(1, ordered[0], f"{name(normaliser)}: {max(values):.0f}", colour, line))
     name_points(ax, labels, side=-1)
     most = max(10, *(len(values) for values in counts.values()))
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="captions, from the most returned",
-        ylabel="audios with it in their top 10",
-    )
+    ax.set(xscale="log", xlabel="captions, from the most returned")
+    ax.set(yscale="log", ylabel="audios with it in their top 10")
     ax.set_xlim(most**-0.3, 1.2 * most)  # on the left room for the names
     ax.set_xticks([10**power for power in range(1 + int(np.log10(most)))])
     ax.set_xticks([], minor=True)
@@ -213,74 +317,24 @@ def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
 
 
 def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Points with intervals: ``row``, ``what`` (accuracy or a control), ``value``, ``low``, ``high`` in 0…1."""
-    marks = {
-        "accuracy": ("o", BLUE),
-        "shuffled frames": ("v", ORANGE),
-        "blind": ("s", GREY),
-        "null audio": ("D", PINK),
-        "trigram": ("^", GREEN),
-        "majority": ("x", "black"),
-    }
-    _points(table, marks, ax)
-    ax.axvline(50, color="black", ls=":", lw=1)
-    ax.set(xlabel="items whose true caption costs less (%)")
-    return ax
+    """Accuracy and its controls: see ``_points``."""
+    looks = _looks(("accuracy", "shuffled frames", "blind", "null audio", "trigram", "majority"))
+    return _points(table, looks, ax, "items whose true caption costs less (%)", [0.5])
 
 
 def pair_scores(table: pd.DataFrame, chance: dict[str, float], ax: Axes) -> Axes:
-    """Points with intervals: ``row``, ``what`` (text, audio, group, matching), ``value`` … in 0…1; chance as dotted lines."""
-    marks = {"text": ("o", BLUE), "audio": ("s", ORANGE), "group": ("D", GREEN), "matching": ("^", GREY)}
-    _points(table, marks, ax)
-    for level in sorted(set(chance.values())):
-        ax.axvline(100 * level, color="black", ls=":", lw=1)
-    ax.set(xlabel="pairs told apart (%)")
-    return ax
+    """Scores of pairs (text, audio, group, matching; see ``_points``); chance as dotted lines."""
+    looks = _looks(("text", "audio", "group", "matching"))
+    return _points(table, looks, ax, "pairs told apart (%)", sorted(set(chance.values())))
 
 
 def faults(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Points with intervals: ``row`` (a fault), ``what`` (whose captions), ``value``, ``low``, ``high`` in 0…1."""
-    looks = (("o", BLUE), ("x", "black"), ("s", GREY), ("D", ORANGE))
-    _points(table, dict(zip(dict.fromkeys(table["what"]), looks)), ax)
-    ax.set(xlabel="captions (%)")
-    return ax
-
-
-def _points(table: pd.DataFrame, marks: dict[str, tuple[str, str]], ax: Axes) -> None:
-    """A line of the axes for each ``row``, and on it a point with its interval for each ``what``.
-
-    Each ``what`` is named once, in the margin beside its first row.
-    """
-    rows = list(dict.fromkeys(table["row"]))
-    kinds = [kind for kind in marks if kind in set(table["what"])]
-    labels = []
-    for place, kind in enumerate(kinds):
-        part = table[table["what"] == kind]
-        offset = 0.35 - 0.7 * place / max(1, len(kinds) - 1)
-        y = [len(rows) - 1 - rows.index(row) + offset for row in part["row"]]
-        marker, colour = marks[kind]
-        end = _dots(ax, part, y, colour, marker, kind)
-        ax.plot([end.x, 100], [end.y, end.y], color=colour, lw=0.5, zorder=1)
-        labels.append(end._replace(x=100))
-    name_points(ax, labels, width=16)
-    _rows(ax, rows)
-    ax.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
-
-
-def _dots(ax: Axes, part: pd.DataFrame, y, colour: str, marker: str, kind: str) -> Label:
-    """Draw points with intervals (``value``, ``low``, ``high``, in percent) at heights y; the label of the topmost."""
-    value, low, high = (100 * part[end].to_numpy(float) for end in ("value", "low", "high"))
-    error = np.stack([value - low, high - value]).clip(0)
-    # points at 0 and at 100 are whole
-    ax.errorbar(
-        value, y, xerr=error, fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, label=kind, clip_on=False
-    )
-    top = int(np.argmax(y))
-    return Label(high[top], y[top], kind, colour)
+    """Faults (``row``) by whose captions have them (``what``): see ``_points``."""
+    return _points(table, _looks(table["what"]), ax, "captions (%)")
 
 
 def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
-    """One dot per item at its score, best first; the first ``best`` stand out and bear their ranks."""
+    """A dot per item at its score, best first; the first ``best`` stand out with their ranks."""
     heights = np.random.default_rng(0).uniform(
         -0.35, 0.35, len(scores)
     )  # so that dots do not hide each other
@@ -297,49 +351,25 @@ def standing(scores: np.ndarray, best: int, ax: Axes, xlabel: str) -> Axes:
 
 
 def normalisers(table: pd.DataFrame, ax: Axes, chance: float) -> Axes:
-    """hit@1 (%) of each ``method`` with interval (``hit@1``, ``hit@1 low``, ``hit@1 high``) by ``mark``, best on top."""
-    marks = {"transductive": ("o", ORANGE), "online": ("s", BLUE)}
-    order = list(table.groupby("method")["hit@1"].max().sort_values().index)
-    table = table.rename(columns={"hit@1": "value", "hit@1 low": "low", "hit@1 high": "high"})
-    labels = []
-    for offset, (mark, (shape, colour)) in zip((0.17, -0.17), marks.items()):
-        rows = table[table["mark"] == mark]
-        if len(rows):
-            y = np.array([order.index(method) for method in rows["method"]]) + offset
-            labels.append(_dots(ax, rows, y, colour, shape, mark))
-    name_points(ax, labels)
-    ax.axvline(100 * chance, color="black", ls=":", lw=1)
-    _rows(ax, [name(method) for method in order[::-1]])
-    ax.set(xlabel="hit@1 (%)", ylim=(-0.6, len(order) - 0.4))
-    return ax
+    """``hit@1``, ``hit@1 low`` and ``hit@1 high`` of each ``method`` by ``mark``, best on top."""
+    names = {"hit@1": "value", "hit@1 low": "low", "hit@1 high": "high", "mark": "what"}
+    table = table.rename(columns=names).assign(row=table["method"].map(name))
+    best = table.groupby("row")["value"].max().sort_values(ascending=False)
+    looks = _looks(("transductive", "online"))
+    return _points(table, looks, ax, "hit@1 (%)", [chance], list(best.index), 105 * table["high"].max())
 
 
 def bank_sizes(table: pd.DataFrame, transductive: dict[str, float], ax: Axes) -> Axes:
-    """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: the same with the test pool itself."""
+    """hit@1 (%) over the number of bank ``audios`` by ``method``; dotted: with the test pool."""
     sizes = sorted(set(table["audios"]))
-    labels = []
-    for number, (method, rows) in enumerate(table.groupby("method", sort=False)):
-        colour, line, marker = _look(number, ("-", "--", "-.", (0, (8, 2))))  # dotted is the test pool
-        ax.plot(rows["audios"], 100 * rows["value"], color=colour, ls=line, marker=marker, ms=4)
-        ax.fill_between(rows["audios"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.12, lw=0)
-        if method in transductive:  # told from the others by its marker
-            level = 100 * transductive[method]
-            ax.plot(
-                sizes,
-                [level] * len(sizes),
-                color=colour,
-                ls=":",
-                lw=1,
-                marker=marker,
-                mfc="white",
-                ms=5,
-                markevery=[0],
-            )
-        last = rows.loc[rows["audios"].idxmax()]
-        labels.append(Label(last["audios"], 100 * last["value"], name(method), colour, line))
-    name_points(ax, labels)
+    looks = _looks(table["method"], ("-", "--", "-.", (0, (8, 2))))  # dotted is the test pool
+    name_points(ax, _curves(ax, _percent(table), "audios", "value", "method", looks))
+    for method in looks.keys() & transductive.keys():  # told from the others by its marker
+        colour, _, marker = looks[method]
+        look = {"color": colour, "ls": ":", "lw": 1, "marker": marker, "mfc": "white", "ms": 5}
+        ax.plot(sizes, [100 * transductive[method]] * len(sizes), markevery=[0], **look)
     ax.set(xscale="log", xlabel="audios in the bank", ylabel="hit@1 (%)", ylim=(0, None))
-    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.set_xticks(sizes, sizes)
     ax.minorticks_off()
     return ax
 
@@ -355,56 +385,50 @@ def loss_map(loss: np.ndarray, ax: Axes) -> Axes:
 
 
 def word_losses(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Words of captions, one caption a line, each on a field as dark as its ``mean`` loss over audios (nats)."""
-    captions = list(dict.fromkeys(table["caption"]))
-    deepest = max(float(table["mean"].max()), 1e-9)
-    for row in table.itertuples():
-        y, shade = len(captions) - 1 - captions.index(row.caption), row.mean / deepest
-        ax.barh(y, 0.96, left=row.position, height=0.8, color=plt.get_cmap("Blues")(0.55 * shade))
-        ax.text(row.position + 0.48, y + 0.14, row.word, ha="center", va="center", fontsize=8, clip_on=True)
-        ax.text(row.position + 0.48, y - 0.2, f"{row.mean:.1f}", ha="center", va="center", fontsize=7)
-    ax.set(
-        xlabel="position in the caption (tokens)",
-        ylabel="captions, the greatest hub on top",
-        xlim=(0, table["position"].max() + 1),
-        yticks=[],
+    """Words of captions, a caption a line, as dark as their ``mean`` loss over audios (nats)."""
+    table = table.assign(text=table["word"] + table["mean"].map("\n{:.1f}".format))
+    grid = table.pivot(index="caption", columns="position").loc[table["caption"].unique()]
+    looks = {"cmap": "Blues", "vmin": 0, "vmax": table["mean"].max() / 0.55, "cbar": False, "linewidths": 2}
+    sns.heatmap(
+        grid["mean"],
+        annot=grid["text"],
+        fmt="",
+        annot_kws={"fontsize": 8, "color": "black"},
+        yticklabels=False,
+        ax=ax,
+        **looks,
     )
+    ax.set(xlabel="position in the caption (tokens)", ylabel="captions, the greatest hub on top")
     return ax
 
 
 def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False) -> Axes:
-    """Paired differences to the study itself (``variant``, ``difference``, ``difference low``, ``difference high``) from 0.
+    """``difference``, ``difference low`` and ``difference high`` of each ``variant`` to the study.
 
-    points: the measure is a share, its differences are shown in percentage points. Blue are intervals without 0.
+    points: the measure is a share, shown in percentage points. Blue are intervals without 0.
     """
     y = np.arange(len(table))[::-1]
-    scale = 100 if points else 1
-    value, low, high = (scale * table[f"difference{end}"].to_numpy(float) for end in ("", " low", " high"))
-    sure = (low > 0) | (high < 0)
-    ax.axvline(0, color="black", ls=":", lw=1)
-    for mask, colour, marker in ((sure, BLUE, "o"), (~sure, GREY, "s")):
-        if mask.any():
-            spread = [value[mask] - low[mask], high[mask] - value[mask]]
-            ax.errorbar(value[mask], y[mask], xerr=spread, fmt=marker, color=colour, ms=5, capsize=2, lw=1.5)
-    _rows(ax, [name(variant) for variant in table["variant"]])
-    ax.set(
-        xlabel="difference to the study itself" + " (points)" * points,
-        title=title,
-        ylim=(-0.6, len(table) - 0.4),
+    ends = table[["difference", "difference low", "difference high"]].set_axis(
+        ["value", "low", "high"], axis=1
     )
+    sure = (ends["low"] > 0) | (ends["high"] < 0)
+    ax.axvline(0, **CHANCE)
+    for mask, *look in ((sure, "o", BLUE), (~sure, "s", GREY)):
+        if mask.any():
+            _dots(ax, (100 if points else 1) * ends[mask], y[mask], *look)
+    _rows(ax, [name(variant) for variant in table["variant"]])
+    ax.set(xlabel="difference to the study itself" + " (points)" * points, title=title)
     return ax
 
 
 def transfer(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Audio-to-text hit@1 by raw and min-max losses of each captioner on each corpus (rows of ablation.transfer_table)."""
-    rows = list(dict.fromkeys(zip(table["captioner"], table["corpus"])))
-    y = np.arange(len(rows))[::-1]
-    labels = []
-    for offset, normaliser in ((0.15, "raw"), (-0.15, "min_max")):
-        found = table[table["what"] == f"a2t.{normaliser}.hit@1"].set_index(["captioner", "corpus"]).loc[rows]
-        look = COLOURS[normaliser], LOOKS[normaliser][0]
-        labels.append(_dots(ax, found, y + offset, *look, name(normaliser)))
-    name_points(ax, labels)
-    _rows(ax, [f"{name(a)} on {'its own' if a == b else name(b)}" for a, b in rows])
-    ax.set(xlabel="audio-to-text hit@1 (%)", ylim=(-0.6, len(rows) - 0.4))
-    return ax
+    """Audio-to-text hit@1 of each captioner on each corpus (see ``ablation.transfer_table``)."""
+    measures = {f"a2t.{one}.hit@1": name(one) for one in ("raw", "min_max")}
+    table = table[table["what"].isin(measures)]
+    rows = [
+        f"{name(a)} on {'its own' if a == b else name(b)}"
+        for a, b in zip(table["captioner"], table["corpus"])
+    ]
+    table = table.assign(row=rows, what=table["what"].map(measures))
+    looks = {name(one): LOOKS[one] for one in ("raw", "min_max")}
+    return _points(table, looks, ax, "audio-to-text hit@1 (%)", right=105 * table["high"].max())

@@ -1,7 +1,7 @@
 """HTML that needs nothing from the network: whole documents, and the parts of a page.
 
-Jinja escapes every text; only what is made here and by nbconvert is Markup. Each document also carries a policy by
-which the browser allows data inside of it and one script.
+Jinja escapes every text; only what is made here and by nbconvert is Markup. Each document also
+carries a policy by which the browser allows data inside of it and one script.
 """
 
 import base64
@@ -37,11 +37,13 @@ REMOTE_STYLE = re.compile(r"@import\b[^;]*|url\(\s*[\"']?(?:https?:)?//[^)]*", r
 SHOWN_ROWS = 200  # of a table; the CSV always holds all rows
 FIRST_ROWS = 20  # shown before the rest is unfolded, see templates/notebook.css
 VERDICTS = {  # of claims and of questions
-    "reproduced": "✓", "not reproduced": "✗", "yes": "✓", "in part": "◐", "no": "✗", "cannot tell": "?", "not tested here": "–",
+    "reproduced": "✓", "not reproduced": "✗", "yes": "✓", "in part": "◐", "no": "✗", "cannot tell": "?",
+    "not tested here": "–",
 }  # fmt: skip
 # Keys of a claim and the headings of their columns; a column that no claim fills is left out.
-CLAIM = {"id": "", "claim": "Claim", "verdict": "Verdict", "measured": "Measured", "interval": "95\u00a0% interval",
-         "n": "n", "published": "Published", "evidence": "Evidence"}  # fmt: skip
+CLAIM = {"id": "", "claim": "Claim", "verdict": "Verdict", "measured": "Measured",
+         "interval": "95\u00a0% interval", "n": "n", "published": "Published",
+         "evidence": "Evidence"}  # fmt: skip
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -73,7 +75,7 @@ def _templates() -> jinja2.Environment:
     )  # fmt: skip
     script = (TEMPLATES / "document.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    # everything lies in the document; of scripts only our own runs, so none that a caption brings could
+    # everything lies in the document; of scripts only our own runs, none that a caption brings
     policy = (
         "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -95,7 +97,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def tex_to_mathml(tex: str, display: bool = False) -> Markup:
-    """MathML of a TeX formula, or its source as code where it cannot be converted or holds anything but maths."""
+    """MathML of a TeX formula, or its source as code where that fails or gives more than maths."""
     # latex2mathml copies the inside of \text{…} into its output unescaped and follows \href
     plain = tex.replace("<", r"\lt ").replace(">", r"\gt ")
     try:
@@ -134,7 +136,8 @@ class _Renderer(mistune.HTMLRenderer):
         return self.link(str(escape(text)) or "image", url)
 
     def table(self, text: str) -> str:
-        return f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n{text}</table></div>\n'
+        about = 'class="scroll" tabindex="0" role="region" aria-label="table"'
+        return f"<div {about}><table>\n{text}</table></div>\n"
 
     def block_code(self, code: str, info: str | None = None) -> str:
         # what scrolls must be reachable with the keyboard
@@ -150,7 +153,7 @@ class _Renderer(mistune.HTMLRenderer):
 def markdown_to_html(source: str, headings: list | None = None, raw_html: bool = False) -> Markup:
     """HTML of a markdown text; raw HTML in it is shown as text unless `raw_html`.
 
-    Headings found are appended to `headings` as (level, anchor, text); anchors are unique within that list.
+    Headings found are appended to `headings` as (level, anchor, text), with anchors unique there.
     """
     renderer = _Renderer([] if headings is None else headings, escape=not raw_html)
     markdown = mistune.create_markdown(renderer=renderer, plugins=["strikethrough", "table", "math"])
@@ -162,16 +165,11 @@ def inline_markdown(source: str) -> Markup:
     return Markup(re.sub(r"^<p>(.*)</p>$", r"\1", str(markdown_to_html(source.strip())), flags=re.S))
 
 
-def box(kind: str, markdown: str) -> Markup:
-    """An answer or a note."""
-    return _part("box", kind, markdown_to_html(markdown))
-
-
 # --- figures, tables, provenance -----------------------------------------------------------------
 
 
 def drawn(figure, stem: str, form: str, **options) -> bytes:
-    """A matplotlib figure as an "svg", "pdf" or "webp" file, byte for byte the same from run to run."""
+    """A matplotlib figure as "svg", "pdf" or "webp", byte for byte the same from run to run."""
     import matplotlib  # half a second, and most commands that need this module draw nothing
 
     dated = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate", "Creator", "Producer")}
@@ -187,8 +185,8 @@ def figure_html(
 ) -> Markup:
     """A drawn figure inside the page, described by `alt`, with links to its `files` by ending.
 
-    Its ids are made unique among the figures of a page; its own width is told to the style sheet, which lets a
-    narrow screen shrink it by so much and no more.
+    Its ids are made unique among the figures of a page; its own width is told to the style sheet,
+    which lets a narrow screen shrink it by so much and no more.
     """
     text = svg.decode("utf-8")
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{stem}-", text[text.index("<svg") :])
@@ -201,7 +199,7 @@ def figure_html(
 def table_html(
     frame, caption: str, formats: Mapping[str, str | Callable], files: Mapping[str, str] | None = None
 ) -> Markup:
-    """A data frame: 20 rows, up to 200 when unfolded; `formats` by column, links to its `files` by ending."""
+    """A data frame: 20 rows, up to 200 when unfolded; `formats` by column, `files` by ending."""
     columns, texts = [], []
     for (name, column), missing in zip(frame.items(), frame.isna().to_numpy().T):
         number, form = column.dtype.kind in "iuf", formats.get(name)
@@ -221,7 +219,7 @@ def _cell(value, form: str | Callable | None, number: bool) -> tuple[str, str | 
 
 
 def scorecard_html(claims: Sequence[Mapping]) -> Markup:
-    """Claims and what became of them, one row each (keys of `CLAIM`, checked by `Page.scorecard`)."""
+    """Claims and what became of them, one row each (keys of `CLAIM`; see `Page.scorecard`)."""
     filled = {key for claim in claims for key in CLAIM if claim[key] not in (None, "")}
     columns = {
         key: head for key, head in CLAIM.items() if key in filled and key != "published"
@@ -244,7 +242,7 @@ def _plain(value) -> str:
 
 
 def player(sound, sample_rate: int | None, label: str, text: str = "") -> Markup:
-    """An audio player under the spectrogram of what it plays: a file, or samples `[time]` or `[time, channel]`."""
+    """A player under the spectrogram of a file, or of samples `[time]` or `[time, channel]`."""
     if isinstance(sound, str | Path):
         sound, sample_rate = soundfile.read(sound, dtype="float32")
     samples = np.asarray(sound, dtype=np.float32)
@@ -264,9 +262,9 @@ def player(sound, sample_rate: int | None, label: str, text: str = "") -> Markup
 
 
 def log_mel(samples: np.ndarray, rate: int, columns: int = 320, rows: int = 64) -> np.ndarray:
-    """Power of samples [n] in dB below the brightest [rows, columns]; rows are equally far apart in mel, high first.
+    """Power of samples [n] in dB below the brightest [rows, columns], rows even in mel, high first.
 
-    A picture only: windows of 32 ms and plain averages. What the encoder hears is models/frontend.py.
+    A picture only: windows of 32 ms and plain averages. The encoder hears models/frontend.py.
     """
     size = max(64, round(0.032 * rate))
     samples = np.pad(samples.astype(float), (0, max(0, size - len(samples))))

@@ -1,4 +1,4 @@
-"""What a study that ran left behind, read back: its pages' records and its numbers, and the index that shows both."""
+"""What a study that ran left behind: its pages' records and its numbers, and the index of both."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from aacstudy.report import html
 from aacstudy.report.provenance import private
 
 QUESTION = (
-    "Train an audio captioner, then ask how far its own cross-entropy also works as an audio-text search engine, "
-    "where it is biased, and whether it hears order."
+    "Train an audio captioner, then ask how far its own cross-entropy also works as an audio-text "
+    "search engine, where it is biased, and whether it hears order."
 )
 # How numbers are shown: factor, format, unit.
 FORMS = {
@@ -110,14 +110,14 @@ def duration(seconds: float) -> str:
 
 
 def formatted(results: Mapping[str, float], key: str, kind: str) -> tuple[list[str | None], str]:
-    """Value, low and high of a result as texts, None where there is none, and their unit; kind is one of `FORMS`."""
+    """Value, low and high of a result as texts, None where missing, and the unit (see `FORMS`)."""
     factor, form, unit = FORMS[kind]
     keys = (f"{key}.mean" if f"{key}.mean" in results else key, f"{key}.low", f"{key}.high")
     return [format(factor * results[one], form) if one in results else None for one in keys], unit
 
 
 def headline(results: Mapping[str, float], label: str, key: str, kind: str, note: str) -> dict:
-    """One row of the headline table, formatted; `bar` are low, value, high in 0…100 where the number is a percentage."""
+    """A row of the headline table; `bar` are value, low, high of a percentage in 0…100."""
     (value, low, high), unit = formatted(results, key, kind)
     unit = f"\N{NO-BREAK SPACE}{unit}" if unit else ""
     numbers = [None if text is None else float(text) for text in (value, low, high)]
@@ -139,13 +139,13 @@ def index(
     headlines: Sequence[tuple[str, str, str, str]],
     cff: Path | None,
 ) -> Path:
-    """Build `index.html` from `pages/*.json` and `results.json`; a notebook without a record is 'not run yet'.
+    """Build `index.html` from `pages/*.json` and `results.json`; without a record: 'not run yet'.
 
     `study`: name, description, parameters (by section), corpus (label → size), seeds.
     `notebooks`: (name, question) in order; the page of `name` is `<name>.html`.
-    `headlines`: (label, key, kind, note); shown are `<key>.mean` (or `<key>` itself), its 95 % interval `<key>.low`
-    to `<key>.high` and `<key>.n`; kind is one of `FORMS`.
-    `cff`: a CITATION.cff that says how to cite. Claims that a page recorded as its scorecard stand on top.
+    `headlines`: (label, key, kind of `FORMS`, note); shown are `<key>.mean` (or `<key>`), its
+    95 % interval `<key>.low` to `<key>.high` and `<key>.n`.
+    `cff`: a CITATION.cff that says how to cite.
     """
     records = read(folder)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -164,7 +164,7 @@ def index(
 
 
 def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
-    """One notebook of the index: question, the first sentence of its answer, a small picture as a data URI, time."""
+    """One notebook of the index: question, first sentence of its answer, a small picture, time."""
     card = {"file": f"{name}.html", "title": html.inline_markdown(title), "run": record is not None}
     if record is None:
         return card
@@ -178,7 +178,7 @@ def _card(folder: Path, name: str, title: str, record: dict | None) -> dict:
 
 
 def first_sentence(answer: str) -> str:
-    """The first sentence of an answer in markdown; the whole first paragraph where a mark would stay open."""
+    """The first sentence of an answer; the first paragraph where a mark would stay open."""
     paragraph = answer.strip().split("\n\n")[0]
     match = SENTENCE.match(paragraph)
     whole = match and all(match[1].count(mark) % 2 == 0 for mark in ("**", "`", "$"))
@@ -221,7 +221,7 @@ def _entry(work: dict) -> str:
 
 
 def _latex(text) -> str:
-    """Text as BibTeX reads it: special characters guarded, accented letters as commands, other letters as they are."""
+    """Text as BibTeX reads it: special characters guarded, accented letters as commands."""
     escaped = unicodedata.normalize("NFC", str(text or "")).translate(SPECIAL)
     return "".join(_accented(letter) for letter in escaped)
 

@@ -1,4 +1,4 @@
-"""What a notebook shows, and what it leaves behind for the report when the study runs as a batch."""
+"""What a notebook shows, and what it leaves for the report when the study runs as a batch."""
 
 import json
 import math
@@ -23,8 +23,9 @@ THUMBNAIL = 640  # pixels of width: twice that of a card of the index
 class Page:
     """One notebook's page: each method displays, and in a batch run also keeps what it was given.
 
-    By hand (JupyterLab) nothing is written and a cell may be run again; in a batch run the answer is given
-    once, names and keys are unique, and `provenance` comes last: it writes `pages/<notebook>.json`.
+    By hand (JupyterLab) nothing is written and a cell may be run again; in a batch run the answer
+    is given once, names and keys are unique, and `provenance`, the last, writes
+    `pages/<notebook>.json`.
     """
 
     def __init__(self, notebook: str, study_name: str):
@@ -45,18 +46,21 @@ class Page:
         self._check(markdown.strip(), "the answer is empty")
         self.record["answer"] = markdown
         # report.execute finds the output by this metadata
-        display(HTML(html.box("answer", markdown)), metadata={"aacstudy": "answer"})
+        display(
+            HTML(f'<div class="answer">{html.markdown_to_html(markdown)}</div>'),
+            metadata={"aacstudy": "answer"},
+        )
 
     def note(self, markdown: str) -> None:
         """Show a remark."""
-        display(HTML(html.box("note", markdown)))
+        display(HTML(f'<div class="note">{html.markdown_to_html(markdown)}</div>'))
 
     def figure(self, figure_or_axes, name: str, caption: str, alt: str) -> None:
         """Show a matplotlib figure (or the figure of these axes or this seaborn grid) and close it.
 
-        In a batch run it is also saved as `figures/<notebook>-<name>.svg` and `.pdf`, byte for byte the same
-        from run to run; the first figure also as a small `.webp` for the index. ValueError where `alt`,
-        the description for those who cannot see it, is empty.
+        In a batch run it is also saved as `figures/<notebook>-<name>.svg` and `.pdf`, byte for byte
+        the same from run to run; the first figure also as a small `.webp` for the index. ValueError
+        where `alt`, the description for those who cannot see it, is empty.
         """
         self._check(alt.strip(), f"figure {name!r} has no alt text")
         stem = self._new("figures", name)
@@ -73,10 +77,10 @@ class Page:
     def table(
         self, dataframe, name: str, caption: str, formats: dict[str, str | Callable] | None = None
     ) -> None:
-        """Show a data frame as an HTML table with every text escaped: 20 rows, up to 200 when unfolded.
+        """Show a data frame as an HTML table: 20 rows, up to 200 when unfolded.
 
-        `formats` maps a column to a format string ("{:.1%}") or a function. In a batch run the whole frame is
-        also saved, in full precision, as `tables/<notebook>-<name>.csv`.
+        `formats` maps a column to a format string ("{:.1%}") or a function. In a batch run the
+        whole frame is also saved, in full precision, as `tables/<notebook>-<name>.csv`.
         """
         self._new("tables", name)
         frame = dataframe.reset_index(drop=type(dataframe.index).__name__ == "RangeIndex")
@@ -88,11 +92,11 @@ class Page:
         display(HTML(html.table_html(frame, caption, formats or {}, files)))
 
     def scorecard(self, rows: Iterable[dict]) -> None:
-        """Show claims with their verdicts; in a batch run also keep them: the index shows them on top.
+        """Show claims with their verdicts; in a batch run also keep them for the top of the index.
 
-        Each row has the keys id, claim, verdict, measured, interval, n, evidence and, where it is known, published:
-        texts as a reader should see them, None or "" where there is none; n is a number. verdict is one of
-        `html.VERDICTS`, alone or with a reason ("not tested here: needs Clotho"); evidence is a page of the report,
+        Each row has the keys of `html.CLAIM` (published may be left out): texts as a reader should
+        see them, None or "" where there is none; n is a number. verdict is one of `html.VERDICTS`,
+        alone or with a reason ("not tested here: needs Clotho"); evidence is a page of the report,
         with or without an anchor ("05_retrieval.html#ties"). ValueError where it is otherwise.
         """
         claims = [self._checked_claim({"published": ""} | row) for row in rows]
@@ -102,9 +106,9 @@ class Page:
         display(HTML(html.scorecard_html(claims)))
 
     def listen(self, items: Iterable[tuple]) -> None:
-        """Show a grid of players from (label, path) or (label, path, text); a path may also be (samples, sample_rate).
+        """Show a grid of players from (label, path) or (label, path, text).
 
-        The sounds are in the page: 6 s take about 50 kB.
+        A path may also be (samples, sample_rate). The sounds are in the page: 6 s take about 50 kB.
         """
         players = []
         for label, sound, *text in items:
@@ -115,7 +119,7 @@ class Page:
     def results(self, numbers: dict[str, float]) -> None:
         """Keep numbers under flat keys ("retrieval.t2a.hit_1.mean") for results.json.
 
-        ValueError for a key given before or a number that is not finite, TypeError for what is no number.
+        ValueError for a key given before or what is not finite, TypeError for what is no number.
         """
         for key, value in numbers.items():
             letters = "is not made of letters, digits, '.', '_' and '-'"
@@ -129,7 +133,7 @@ class Page:
             self.record["results"][key] = value
 
     def provenance(self, record: dict) -> None:
-        """Show where the page comes from (see provenance.collect) and, in a batch run, write the page's record."""
+        """Show where the page comes from (provenance.collect); in a batch run write its record."""
         display(HTML(html.provenance_html(record)))
         if self.folder is None:
             return
@@ -158,7 +162,7 @@ class Page:
         return f"{self.notebook}-{name}"
 
     def _keep(self, kind: str, name: str, content: dict[str, bytes], **about) -> dict[str, str]:
-        """Record a figure or table; in a batch run write its files and return where they lie, by ending."""
+        """Record a figure or table; in a batch run write its files, whose paths are returned."""
         files = {ending: f"{kind}/{self.notebook}-{name}.{ending}" for ending in content}
         self.record[kind].append({"name": name, "file": next(iter(files.values())), **about})
         if self.folder is None:

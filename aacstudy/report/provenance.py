@@ -1,4 +1,4 @@
-"""Where a page comes from: commit, versions, parameters, seeds, artifacts and times, and nothing about who ran it."""
+"""Where a page comes from: commit, versions, parameters, artifacts, times; not who ran it."""
 
 import importlib.metadata
 import os
@@ -29,7 +29,7 @@ def collect(
 ) -> dict:
     """The record for page.provenance, made of plain JSON types.
 
-    `artifacts` are dicts with stage, key and seconds; `started` is when the notebook began, with its zone.
+    `artifacts` are dicts with stage, key and seconds; `started`, with its zone, is when it began.
     Absolute paths keep their last part only.
     """
     now = datetime.now(UTC)
@@ -55,7 +55,7 @@ def cores() -> int:
 
 
 def commit(folder: Path | None = None) -> str:
-    """The commit of the code in this folder, '+ changes' where something differs from it, 'unknown' outside git."""
+    """The commit of the code in a folder, '+ changes' where it differs, 'unknown' outside git."""
     folder = Path(__file__).parent if folder is None else folder
 
     def git(*arguments: str) -> str | None:
@@ -66,10 +66,8 @@ def commit(folder: Path | None = None) -> str:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # an installed copy may lie in a folder that some other repository ignores
-    if not git("ls-files", "."):
-        return "unknown"
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head is None:
+    head = git("ls-files", ".") and git("rev-parse", "--short=12", "HEAD")
+    if not head:
         return "unknown"
     return f"{head} + changes" if git("status", "--porcelain") else head
 
@@ -86,7 +84,7 @@ def versions() -> dict[str, str]:
 
 
 def private(value):
-    """The value with plain JSON types, absolute paths and those below a home folder cut to '…/<last part>'."""
+    """The value in plain JSON types, absolute paths cut to '…/<last part>'."""
     if isinstance(value, dict):
         return {str(key): private(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):

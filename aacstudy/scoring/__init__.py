@@ -1,1 +1,1 @@
-"""The audio × caption matrix of negative log-likelihoods: plain reference, fast engine, search, store."""
+"""The audio × caption matrix of losses: plain reference, fast engine, files."""

@@ -1,7 +1,9 @@
-"""The decoder as compiled C, for bfloat16 on processors that multiply it: 1.3 times as fast as torch at paper size, twice at the demo's.
+"""The decoder as compiled C, for bfloat16 on processors that multiply it: 1.3 times as fast as
+torch at paper size, twice at the demo's.
 
-``compiled.c`` is compiled by the machine's own C compiler when it is first wanted, a matter of seconds, and kept in the user's
-cache. Without such a processor or compiler the engine's torch path does the same work, and ``why_not`` says what is missing.
+``compiled.c`` is compiled by the machine's own C compiler when it is first wanted, a matter of
+seconds, and kept in the user's cache. Without such a processor or compiler the engine's torch path
+does the same work, and ``why_not`` says what is missing.
 """
 
 import ctypes
@@ -102,7 +104,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _opened(compiler: list[str]) -> ctypes.CDLL:
-    """The library, made if it is not there; one from the cache that does not open is made again, once."""
+    """The library, made if it is not there; one from the cache that does not open is made again,
+    once."""
     path = _place(compiler)
     if path.exists():
         try:
@@ -128,7 +131,8 @@ def _place(compiler: list[str]) -> Path:
 
 
 def _build(compiler: list[str], path: Path) -> None:
-    """Compile to a file of its own and link it to ``path`` when it is on the disk: the first of several jobs wins."""
+    """Compile to a file of its own and link it to ``path`` when it is on the disk: the first of
+    several jobs wins."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         command = [*compiler, *FLAGS, f"-DQUERIES={QUERIES}", "-o", str(made), str(SOURCE), "-lm"]
@@ -149,7 +153,8 @@ def fits(options: DecoderOptions) -> bool:
 
 
 def pack(matrix: Tensor) -> Tensor:
-    """[..., n, k] -> bfloat16 panels [..., ceil(n / 32), k / 2, 32, 2], zeros behind n: how ``compiled.c`` reads a factor."""
+    """[..., n, k] -> bfloat16 panels [..., ceil(n / 32), k / 2, 32, 2], zeros behind n: how
+    ``compiled.c`` reads a factor."""
     n, k = matrix.shape[-2:]
     rows = F.pad(matrix.to(torch.bfloat16), (0, 0, 0, -n % COLUMNS))
     return rows.unflatten(-1, (k // 2, 2)).unflatten(-3, (-1, COLUMNS)).transpose(-3, -2).contiguous()
@@ -174,7 +179,7 @@ class Block:
 
 
 class Decoder:
-    """A captioner's decoder, its weights rounded and packed once. RuntimeError where ``why_not`` has a reason."""
+    """A captioner's decoder, weights packed once. RuntimeError where ``why_not`` has a reason."""
 
     def __init__(self, captioner: Captioner):
         self.library, reason = _load()
@@ -205,7 +210,8 @@ class Decoder:
 
     def _fill(self, layer: _Layer, torchs: nn.TransformerDecoderLayer) -> None:
         own, cross, d = torchs.self_attn, torchs.multihead_attn, torchs.self_attn.embed_dim
-        # dot products are divided by sqrt(d / heads): in the weights of the queries that costs nothing
+        # dot products are divided by sqrt(d / heads): in the weights of the queries that costs
+        # nothing
         scale = torch.ones(3 * d, 1)
         scale[:d] = (d // self.heads) ** -0.5
         layer.qkv = self._linear(own.in_proj_weight * scale, own.in_proj_bias * scale[:, 0])
@@ -259,7 +265,8 @@ class Decoder:
         return Block(tree, torch.from_numpy(trie.path), longest, held)
 
     def workspace(self, rows: int, frames: int, keys: int) -> int:
-        """Bytes that ``losses`` works in, for a tree of so many rows and keys of a group and a clip of so many frames."""
+        """Bytes that ``losses`` works in, for a tree of so many rows and keys of a group and a clip
+        of so many frames."""
         return self.library.workspace(ctypes.byref(self.model), rows, -(-frames // WIDTH) * WIDTH, keys)
 
     def losses(
@@ -267,7 +274,7 @@ class Decoder:
     ) -> Tensor:
         """Loss of every edge [edges], float32, for one clip.
 
-        ``work``: bytes that it may use, at least ``workspace``; several threads may call at once, each with its own.
+        ``work``: bytes that it may use, at least ``workspace``, of each thread that calls its own.
         """
         if work is None:
             size = self.workspace(block.tree.rows, heard.clip.frames, block.longest)

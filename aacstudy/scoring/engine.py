@@ -1,9 +1,10 @@
-"""The loss matrix, fast: what captions share and what clips share is computed once, and nothing is padded.
+"""The loss matrix, fast: what captions or clips share is computed once, and nothing is padded.
 
-Captions are prefix trees (``trie``). One clip at a time passes through one tree of up to some thousand nodes, so every
-matrix product has that many rows, cross-attention needs no copy of a clip's keys and values, and no number of a clip
-depends on its company. The first self-attention hears no audio, so it is computed once for all clips. The rest is torch, or
-in bfloat16 on a processor that has it, compiled C (``compiled``).
+Captions are prefix trees (``trie``). One clip at a time passes through one tree of up to some
+thousand nodes, so every matrix product has that many rows, cross-attention needs no copy of a
+clip's keys and values, and no number of a clip depends on its company. The first self-attention
+hears no audio, so it is computed once for all clips. The rest is torch, or in bfloat16 on a
+processor that has it, compiled C (``compiled``).
 """
 
 import math
@@ -58,17 +59,18 @@ class _Block:
 
 
 class Engine:
-    """Losses of captions on any audio: sums over a caption's words and EOS in nats, as ``nll_reference``.
+    """Losses of captions on any audio: sums over words and EOS in nats, as ``nll_reference``.
 
-    float32 equals the reference within 1e-4; bfloat16 ranks alike and is 1.4 to 1.6 times as fast, 2.2 to 2.8 times with
-    compiled C, which is used wherever this machine can (measured in LOG.md; ``use_c`` False: with torch alone). ``memory``
-    (bytes or ``'2GB'``) bounds what is held beside the model, the captions and the result; if not even the smallest block fits,
-    the smallest block is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as the
-    training loss does; the ranking loss has none. Results of an audio are the same bits whatever other audios are in the call.
-    Build a new engine after training on: most weights are copied.
+    float32 equals the reference within 1e-4; bfloat16 ranks alike and is 1.4 to 1.6 times as fast,
+    2.2 to 2.8 times with compiled C, which is used wherever this machine can (measured in LOG.md;
+    ``use_c`` False: with torch alone). ``memory`` (bytes or ``'2GB'``) bounds what is held beside
+    the model, the captions and the result; if not even the smallest block fits, the smallest block
+    is used. ``label_smoothing`` shares out that part of each target among the whole vocabulary, as
+    the training loss does; the ranking loss has none. Results of an audio are the same bits
+    whatever other audios are in the call. Most weights are copied: build anew after training.
 
-    Raises ValueError for another dtype, unreadable memory, captions without a target, with padding, ids outside the
-    vocabulary, or more tokens than positions.
+    Raises ValueError for another dtype, unreadable memory, captions without a target, with padding,
+    ids outside the vocabulary, or more tokens than positions.
     """
 
     def __init__(
@@ -101,7 +103,8 @@ class Engine:
                 self.classifier = logit_layer(decoder.classifier, self.dtype)
         self._size()
         if self.device.type == "cpu" and not self.compiled:
-            # glibc gives freed memory back, and each block pays for its pages again, until it has seen a large piece go
+            # glibc gives freed memory back, and each block pays for its pages again, until it has
+            # seen a large piece go
             torch.empty(31 * 2**20, dtype=torch.uint8)
         self.set_captions(captions)
 
@@ -132,7 +135,8 @@ class Engine:
         self.tries: list[Trie] = tries(captions, self.nodes)
 
     def clips_at_once(self, frames: int) -> int:
-        """Clips whose keys and values of all layers take a sixth of the memory, from 1 to ``CLIPS``."""
+        """Clips whose keys and values of all layers take a sixth of the memory, from 1 to
+        ``CLIPS``."""
         options = self.captioner.options
         padded = max(1, -(-frames // WIDTH)) * WIDTH
         size = 2 * options.layers * options.d_model * padded * self.dtype.itemsize
@@ -224,7 +228,8 @@ class Engine:
         return torch.cat(losses).neg_()
 
     def _each(self, block: _Block | compiled.Block, heard: list) -> Iterable[Tensor]:
-        """``_sums`` of clip after clip; the compiled path takes as many at once as there are threads and room for."""
+        """``_sums`` of clip after clip; the compiled path takes as many at once as there are
+        threads and room for."""
         if not self.compiled:
             yield from (self._sums(block.path, self._losses(block, clip)) for clip in heard)
             return
@@ -250,12 +255,14 @@ class Engine:
             yield from pool.map(one, heard)
 
     def _sums(self, path: Tensor, losses: Tensor) -> Tensor:
-        """Loss of every distinct caption of a block [distinct captions], float32, from its edges'."""
+        """Loss of every distinct caption of a block [distinct captions], float32, from its
+        edges'."""
         return F.pad(losses, (0, 1))[path].sum(dim=1)  # the padding edge costs nothing
 
     @torch.inference_mode()
     def token_nll(self, clip: Tensor) -> list[np.ndarray]:
-        """Losses [tokens] of each caption's words and EOS, float32, on one clip [time, dim]: they sum to ``nll``."""
+        """Losses [tokens] of each caption's words and EOS, float32, on one clip [time, dim]: they
+        sum to ``nll``."""
         heard, result = self.hear(clip), [None] * self.captions
         for trie in self.tries:
             losses = self._losses(self._block(trie), heard).cpu().numpy()
@@ -274,7 +281,8 @@ def nll_pairs(
     dtype: str = "float32",
     memory: str | int = "2GB",
 ) -> np.ndarray:
-    """Negative log-likelihoods [pairs] of chosen (audio, caption) index pairs, float32; see ``Engine``."""
+    """Negative log-likelihoods [pairs] of chosen (audio, caption) index pairs, float32; see
+    ``Engine``."""
     engine = Engine(captioner, [], dtype, memory)
     audio, caption = np.asarray(audio), np.asarray(caption)
     result = np.empty(len(audio), dtype=np.float32)
@@ -283,8 +291,3 @@ def nll_pairs(
         engine.set_captions([captions[c] for c in caption[pairs]])
         result[pairs] = engine.nll([frames[a]])[0]
     return result
-
-
-def token_nll(captioner: Captioner, clip: Tensor, caption: list[int], dtype: str = "float32") -> np.ndarray:
-    """Losses [tokens] of a caption's words and EOS on one clip [time, dim], in nats: what a pair's sum is made of."""
-    return Engine(captioner, [caption], dtype).token_nll(clip)[0]

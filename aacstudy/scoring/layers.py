@@ -1,4 +1,4 @@
-"""The decoder's layers taken apart: weights cast and packed once, sublayers that are called at different times."""
+"""The decoder's layers taken apart: weights packed once, sublayers called at different times."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from aacstudy.scoring.trie import QUERIES
 
 
 def linear_layer(weight: Tensor, bias: Tensor) -> Callable[..., Tensor]:
-    """``f(x [rows, in], add=None, gelu=False)`` -> [rows, out]: a linear layer, then GELU (erf) or a sum.
+    """``f(x [rows, in], add=None, gelu=False)`` -> [rows, out]: linear, then GELU (erf) or a sum.
 
-    On a CPU oneDNN packs the weights once and does GELU or sum while the product is still in cache: the operators
-    that inductor's weight freezing calls, without its minutes of compiling.
+    On a CPU oneDNN packs the weights once and does GELU or sum while the product is still in cache:
+    the operators that inductor's weight freezing calls, without its minutes of compiling.
     """
     if weight.device.type == "cpu" and _packs(weight.dtype):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
@@ -38,8 +38,8 @@ def linear_layer(weight: Tensor, bias: Tensor) -> Callable[..., Tensor]:
 def logit_layer(classifier: nn.Linear, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """``f(x [rows, d] in dtype)`` -> logits [rows, vocabulary], always float32.
 
-    Rounding logits to bfloat16 (0.03 nats at a logit of 10) costs more ranks than all other rounding together, and
-    oneDNN through torch rounds whatever it multiplies in bfloat16: on a CPU this product is done in float32.
+    Rounding logits to bfloat16 (0.03 nats at a logit of 10) costs more ranks than all other
+    rounding together, and oneDNN rounds what it multiplies in bfloat16: a CPU takes float32.
     """
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     if weight.device.type == "cuda" and dtype != torch.float32:
@@ -67,7 +67,7 @@ class Heard:
 
 
 class Layer:
-    """One post-norm layer's weights in the engine's dtype, taken apart into what is done at different times."""
+    """One post-norm layer's weights in the engine's dtype, by what is done at different times."""
 
     def __init__(self, layer: nn.TransformerDecoderLayer, dtype: torch.dtype):
         def cast(tensor: Tensor) -> Tensor:
@@ -83,7 +83,8 @@ class Layer:
         own, cross = layer.self_attn, layer.multihead_attn
         d = own.embed_dim
         self.heads = own.num_heads
-        # dot products are divided by sqrt(d / heads): in the weights of the queries that costs nothing
+        # dot products are divided by sqrt(d / heads): in the weights of the queries that costs
+        # nothing
         scale = torch.ones(3 * d, 1, device=own.in_proj_weight.device)
         scale[:d] = (d // self.heads) ** -0.5
         self.qkv = linear_layer(cast(own.in_proj_weight * scale), cast(own.in_proj_bias * scale[:, 0]))
@@ -97,7 +98,8 @@ class Layer:
         self.norm1, self.norm2, self.norm3 = norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)
 
     def attend_self(self, x: Tensor, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """States [nodes, d] after the first sublayer; groups: keys [n * seen] and bias [n (, heads), QUERIES, seen]."""
+        """States [nodes, d] after the first sublayer; groups: keys [n * seen] and bias [n (,
+        heads), QUERIES, seen]."""
         d = x.shape[1]
         qkv, start, out = self.qkv(x), 0, []  # [nodes, 3 d]
         for keys, bias in groups:
@@ -111,7 +113,8 @@ class Layer:
         return self.norm1(self.own_out(torch.cat(out) if len(out) > 1 else out[0], add=x))
 
     def attend_clip(self, x: Tensor, query: Tensor, heard: Heard) -> Tensor:
-        """States [nodes, d] after the second and third sublayer, from the query [nodes, d] of the second."""
+        """States [nodes, d] after the second and third sublayer, from the query [nodes, d] of the
+        second."""
         out = [
             _attention(
                 part.view(1, len(part), self.heads, -1).transpose(1, 2),
@@ -130,9 +133,9 @@ class Layer:
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, frames: int = 0
 ) -> Tensor:
-    """Attention [n, heads, queries, d / heads] whose scores are scaled already; keys from ``frames`` on are not seen.
+    """Attention [n, heads, queries, d / heads] of scaled scores; ``frames`` keys are seen.
 
-    On a CPU three plain products beat the fused kernel, as long as rows of scores fill whole vectors.
+    On a CPU three plain products beat the fused kernel if rows of scores fill whole vectors.
     """
     if query.device.type != "cpu":
         if bias is None:

@@ -15,10 +15,10 @@ def nll_reference(
     captions: Sequence[list[int]],
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Negative log-likelihoods [audios, captions]: sums over a caption's words and EOS, natural log, float32.
+    """Negative log-likelihoods [audios, captions]: sums over words and EOS, nats, float32.
 
-    frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv 2308.15090, before
-    its division by the number of tokens; evaluation mode, there no label smoothing.
+    frames: [time, dim] per audio. captions: token ids with BOS and EOS. Source: L(a, c) of arXiv
+    2308.15090, before its division by the number of tokens; there no label smoothing.
     """
     captioner.eval()
     device = next(captioner.parameters()).device
@@ -29,8 +29,3 @@ def nll_reference(
             logits = captioner(clip[None].to(device), None, tokens[:, :-1])  # [1, n - 1, vocabulary]
             result[a, c] = token_nll(logits, tokens[:, 1:], label_smoothing).sum().cpu()
     return result
-
-
-def token_counts(captions: Sequence[list[int]]) -> Tensor:
-    """Terms of each caption's sum [captions]: its words and EOS, BOS excluded."""
-    return torch.tensor([len(ids) - 1 for ids in captions])

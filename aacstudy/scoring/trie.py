@@ -1,4 +1,4 @@
-"""Captions as prefix trees: a causal decoder's state depends on the prefix alone, so each prefix is computed once."""
+"""Captions as prefix trees: a causal decoder's state depends on the prefix, so each comes once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ WIDTH = 32  # keys of a group are a multiple of this: bfloat16 soft-max is up to
 class Trie:
     """A set of captions as one tree; nodes are the prefixes that predict a token.
 
-    Nodes are padded to groups of ``QUERIES`` neighbours in depth-first order. So whatever a node may see (itself and
-    its ancestors) is either in its own group or an ancestor of the group's first node, and a group needs few keys and
-    values. Groups that need equally many stand together.
+    Nodes are padded to groups of ``QUERIES`` neighbours in depth-first order. So whatever a node
+    may see (itself and its ancestors) is either in its own group or an ancestor of the group's
+    first node, and a group needs few keys and values. Groups that need equally many stand together.
     """
 
     token: np.ndarray  # [nodes] last token of the prefix
@@ -37,7 +37,8 @@ class Trie:
 
 
 def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int) -> None:
-    """Raise ValueError for a caption that has no target, an unknown id, padding, or more inputs than positions."""
+    """Raise ValueError for a caption that has no target, an unknown id, padding, or more inputs
+    than positions."""
     for column, ids in enumerate(captions):
         if len(ids) < 2:
             raise ValueError(
@@ -52,10 +53,10 @@ def check(captions: Sequence[Sequence[int]], vocabulary_size: int, longest: int)
 
 
 def tries(captions: Sequence[Sequence[int]], nodes: int) -> list[Trie]:
-    """Cut captions [token ids with BOS and EOS] into trees of about equal size, at most ``nodes`` nodes each.
+    """Cut captions [token ids with BOS and EOS] into even trees of at most ``nodes`` nodes each.
 
-    Captions are sorted, so that those with a common beginning share a tree; identical ones are computed once.
-    A caption longer than ``nodes`` is a tree of its own.
+    Captions are sorted, so that those with a common beginning share a tree; identical ones are
+    computed once. A caption longer than ``nodes`` is a tree of its own.
     """
     columns: dict[tuple[int, ...], list[int]] = {}
     for column, ids in enumerate(captions):
@@ -97,7 +98,8 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
         tokens[i, : len(ids)] = ids
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     valid = position < lengths[:, None]  # [captions, longest]
-    # inputs end where their caption does: a last token is nobody's prefix unless another caption goes on
+    # inputs end where their caption does: a last token is nobody's prefix unless another caption
+    # goes on
     held = np.where(valid, inputs, -1)
     fresh = valid.copy()
     fresh[1:] &= np.logical_or.accumulate(held[1:] != held[:-1], axis=1)
@@ -133,7 +135,7 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
 
 
 def _groups(above: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Place of each node when groups are sorted by their number of keys, and the keys and visibility of the groups.
+    """Place of each node when groups are sorted by their keys, and the groups' keys and visibility.
 
     ``above`` [nodes, longest] and ``depth`` [nodes] are in depth-first order.
     """

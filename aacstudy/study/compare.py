@@ -1,4 +1,4 @@
-"""Two or more studies side by side: the numbers that they share, their intervals, and the parameters that differ."""
+"""Studies side by side: the numbers that they share, and the parameters that differ."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class Results:
 
     @classmethod
     def read(cls, study: Study) -> "Results":
-        """Read ``results.json`` and the pages' records; ValueError names the command where there are none yet."""
+        """Read a study's results and records; StudyError names the command where there are none."""
         folder = paths.report(study.study)
         file = folder / "results.json"
         if not file.exists():
@@ -52,7 +52,7 @@ class Results:
 
 
 def shared(studies: Sequence[Results]) -> list[str]:
-    """Keys of the numbers that all studies have, without their intervals, sizes and single seeds."""
+    """Keys of numbers that all studies have, without their intervals, sizes and single seeds."""
     keys = set.intersection(*(set(one.numbers) for one in studies))
     return sorted(key for key in keys if not (PARTS.fullmatch(key) and PARTS.fullmatch(key)[1] in keys))
 
@@ -65,7 +65,7 @@ def apart(a: tuple[float, float] | None, b: tuple[float, float] | None) -> str:
 
 
 def numbers(studies: Sequence[Results]) -> pd.DataFrame:
-    """One row per shared number: value and interval of each study; difference and intervals of each to the first."""
+    """One row per shared number: each study's value and interval, and differences to the first."""
     first, *others = studies
     rows = []
     for key in shared(studies):
@@ -83,8 +83,8 @@ def numbers(studies: Sequence[Results]) -> pd.DataFrame:
 
 
 def parameters(studies: Sequence[Results]) -> pd.DataFrame:
-    """One row per parameter whose value is not the same in all studies, as their pages ran with it."""
-    flat = [_flat(one.parameters) for one in studies]
+    """One row per parameter that differs between studies, as their pages ran with it."""
+    flat = [next(iter(pd.json_normalize(one.parameters).to_dict("records")), {}) for one in studies]
     keys = sorted(set().union(*flat))
     differing = [
         key
@@ -98,7 +98,8 @@ def parameters(studies: Sequence[Results]) -> pd.DataFrame:
 def compare(names: Sequence[str]) -> Path:
     """Write ``reports/compare/<a>--<b>.html`` and return its path.
 
-    StudyError for fewer than two different studies, and for one that does not exist or has no results yet.
+    StudyError for fewer than two different studies, and for one that does not exist or has no
+    results yet.
     """
     studies = [Results.read(Study.load(name)) for name in names]
     if len(studies) < 2 or len({one.name for one in studies}) < len(studies):
@@ -113,7 +114,8 @@ def compare(names: Sequence[str]) -> Path:
         name: "{:+.4g}" for name in differences
     }
     caption = (
-        f"The {len(table)} numbers that the {len(studies)} studies share, in the units of results.json (shares as "
+        f"The {len(table)} numbers that the {len(studies)} studies share, in the units of results.json "
+        f"(shares as "
         "fractions of 1); intervals are those of each study, at its own confidence."
     )
     what = "Parameters that differ, as the pages ran with them."
@@ -128,49 +130,29 @@ def compare(names: Sequence[str]) -> Path:
 
 
 def _warning(studies: Sequence[Results]) -> str:
-    """Why ranks and hits may not be compared, or nothing: they depend on how many items are searched."""
+    """Why ranks and hits, which depend on the pool's size, may not be compared; or nothing."""
     pools = {tuple(one.numbers.get(key) for key in ("n.audios", "n.captions")) for one in studies}
     corpora = {json.dumps(one.parameters.get("corpus"), sort_keys=True) for one in studies}
     if len(pools) > 1:
-        return "The studies search pools of different sizes: hit@k, recall@k and ranks depend on the size and do not compare."
+        return (
+            "The studies search pools of different sizes: hit@k, recall@k and ranks depend on the size and "
+            "do not compare."
+        )
     return "The studies ran on different corpora; their items are not the same." if len(corpora) > 1 else ""
 
 
 def _row(studies: Sequence[Results], label: str, key: str, kind: str, note: str) -> dict:
-    """One headline: each study's value, interval and, for shares in 0…1, a bar as low, value, high in 0…100."""
-    factor, form = (100, "{:.1f}\N{NO-BREAK SPACE}%") if kind == "percent" else (1, "{:.4g}")
-    lines = []
-    for one in studies:
-        value, ends = one.numbers[key], one.interval(key)
-        bar = (
-            [factor * x for x in (value, *ends)]
-            if ends and kind == "percent" and min(value, *ends) >= 0 and max(value, *ends) <= 1
-            else None
-        )
-        lines.append(
-            {
-                "value": form.format(factor * value),
-                "interval": _range(ends and tuple(factor * end for end in ends), form.split("}")[0] + "}"),
-                "n": one.numbers.get(f"{key}.n"),
-                "bar": bar,
-                "apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key)),
-            }
-        )
+    """One headline: each study's line as in the index, its interval against the first's."""
+    lines = [
+        index.headline(one.numbers, label, key, kind, note)
+        | {"apart": "" if one is studies[0] else apart(one.interval(key), studies[0].interval(key))}
+        for one in studies
+    ]
     return {"label": label, "note": note, "lines": lines}
 
 
-def _range(ends: tuple[float, float] | None, form: str = "{:.4g}") -> str:
-    if ends is None:
-        return "–"
-    return f"{form.format(ends[0])}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{form.format(ends[1])}"
-
-
-def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping of dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+def _range(ends: tuple[float, float] | None) -> str:
+    return "–" if ends is None else f"{ends[0]:.4g}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{ends[1]:.4g}"
 
 
 def _plain(value) -> str:

@@ -1,4 +1,4 @@
-"""What is here, what is missing, and what each missing thing switches off. Asks no other machine."""
+"""What is here, what is missing, and what each missing thing switches off. Asks no network."""
 
 import importlib
 import importlib.metadata
@@ -15,54 +15,41 @@ from packaging.utils import canonicalize_name
 from aacstudy import paths
 from aacstudy.report.provenance import cores
 from aacstudy.study import parameters
+from aacstudy.study.weights import WEIGHTS, find_weights
 
 CHROMIUM = Path("/usr/bin/chromium")  # where the browser tests look
 LEAST_DISK = 2_000_000_000  # bytes; the demo leaves 600 MB
-# Imported, not only looked up: these can be installed and still not load (CUDA builds, shared libraries).
+# Imported, not only looked up: these can be installed and still not load (CUDA builds, shared
+# libraries).
 LOADED = ("torch", "torchaudio", "torchvision", "timm", "soundfile", "zarr", "spacy", "pandas")
 
 
 class Finding(NamedTuple):
-    """One line: ``state`` is ok, missing (something is switched off) or broken (no study can run)."""
+    """One line: ``state`` is ok, missing (something is switched off) or broken (nothing runs)."""
 
-    about: str
     state: str
     text: str
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything, group by group."""
-    yield from _packages()
-    yield from _machine()
-    yield from _metrics()
-    yield from _weights()
-    yield from _corpora()
-    yield from _browser()
-
-
 def report() -> int:
-    """Print every finding; 1 where something essential is broken, else 0."""
-    findings, group = [], None
-    for finding in examine():
-        if finding.about != group:
-            print(f"\n{finding.about}" if findings else finding.about)
-            group = finding.about
-        print(f"  {finding.state:8s} {finding.text}", flush=True)
-        findings.append(finding)
-    count = {state: sum(one.state == state for one in findings) for state in ("ok", "missing", "broken")}
-    print(f"\n{count['ok']} ok, {count['missing']} missing, {count['broken']} broken")
+    """Print every finding, group by group; 1 where something essential is broken, else 0."""
+    count = {"ok": 0, "missing": 0, "broken": 0}
+    for about, check in CHECKS.items():
+        print(about)
+        for finding in check():
+            print(f"  {finding.state:8s} {finding.text}", flush=True)
+            count[finding.state] += 1
+        print()
+    print(", ".join(f"{n} {state}" for state, n in count.items()))
     return 1 if count["broken"] else 0
 
 
 def _packages() -> Iterator[Finding]:
-    about = "Python packages"
-    yield Finding(
-        about, "ok", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    )
+    yield Finding("ok", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     try:
         lines = importlib.metadata.requires("aacstudy") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(about, "missing", "aacstudy is not installed, so versions are unchecked: make setup")
+        yield Finding("missing", "aacstudy is not installed, so versions are unchecked: make setup")
         lines = []
     wrong: dict[str, list[str]] = {}
     for requirement in map(Requirement, lines):
@@ -79,39 +66,38 @@ def _packages() -> Iterator[Finding]:
     uses = {"dev": "tests and make lint", "cluster": "runs on Slurm or Kubernetes"}
     for extra, names in wrong.items():
         what = f"; without them no {uses[extra]}" if extra else ": make setup"
-        yield Finding(about, "missing" if extra else "broken", ", ".join(names) + what)
+        yield Finding("missing" if extra else "broken", ", ".join(names) + what)
     if lines and not wrong:
-        yield Finding(about, "ok", "all packages of pyproject.toml, in versions that it allows")
+        yield Finding("ok", "all packages of pyproject.toml, in versions that it allows")
     for name in LOADED:
         try:
             importlib.import_module(name)
         except (ImportError, OSError, RuntimeError) as error:
-            yield Finding(about, "broken", f"{name} does not load: {str(error).splitlines()[0]}")
+            yield Finding("broken", f"{name} does not load: {str(error).splitlines()[0]}")
 
 
 def _machine() -> Iterator[Finding]:
-    about = "Machine"
-    yield Finding(about, "ok", f"{cores()} processor cores")
+    yield Finding("ok", f"{cores()} processor cores")
     try:
         import torch
 
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
         text = f"torch {torch.__version__} computes on "
         yield Finding(
-            about, "ok", text + (device or "the processor; no CUDA device, so paper-size training takes days")
+            "ok", text + (device or "the processor; no CUDA device, so paper-size training takes days")
         )
         from aacstudy.scoring.compiled import why_not
 
         text = f"scoring in bfloat16 on the processor: {why_not() or 'compiled C'}"
         yield Finding(
-            about, "missing" if why_not() else "ok", text + ("; torch alone is slower" if why_not() else "")
+            "missing" if why_not() else "ok", text + ("; torch alone is slower" if why_not() else "")
         )
     except (ImportError, OSError, RuntimeError):
         pass  # said among the packages
     try:
         import soundfile
 
-        yield Finding(about, "ok", f"libsndfile {soundfile.__libsndfile_version__} reads audio")
+        yield Finding("ok", f"libsndfile {soundfile.__libsndfile_version__} reads audio")
     except (ImportError, OSError):
         pass
     places = {"artifacts": paths.artifacts(), "reports": paths.reports()}
@@ -120,44 +106,36 @@ def _machine() -> Iterator[Finding]:
         free = shutil.disk_usage(there).free
         text = f"{name}: {folder}, {free / 1e9:.1f} GB free"
         if not os.access(there, os.W_OK):
-            yield Finding(
-                about, "missing" if name == "data" else "broken", f"{text}, but it cannot be written"
-            )
+            yield Finding("missing" if name == "data" else "broken", f"{text}, but it cannot be written")
         elif free < LEAST_DISK:
-            yield Finding(
-                about, "missing", f"{text}: the demo leaves 600 MB, Clotho 21 GB while it is unpacked"
-            )
+            yield Finding("missing", f"{text}: the demo leaves 600 MB, Clotho 21 GB while it is unpacked")
         else:
-            yield Finding(about, "ok", text)
+            yield Finding("ok", text)
 
 
 def _metrics() -> Iterator[Finding]:
     from aacstudy.analysis.captions import METRICS, assets
 
-    about = "Caption metrics"
     found = assets.find()
     if found.java:
-        yield Finding(about, "ok", f"Java {found.java_version} ({found.java})")
+        yield Finding("ok", f"Java {found.java_version} ({found.java})")
     names = {"ptb": "PTB tokenizer (ours stands in for it)"} | {
         name: METRICS[name] for name in assets.NEEDS if name in METRICS
     }
     for name, label in names.items():
         lacking = found.missing(name)
-        yield Finding(about, "missing" if lacking else "ok", f"{label} {lacking}".strip())
+        yield Finding("missing" if lacking else "ok", f"{label} {lacking}".strip())
 
 
 def _weights() -> Iterator[Finding]:
-    from aacstudy.study.weights import WEIGHTS, find_weights
-
     for name in WEIGHTS:
         try:
-            yield Finding("Published weights", "ok", f"{name}: {find_weights(name)}")
+            yield Finding("ok", f"{name}: {find_weights(name)}")
         except FileNotFoundError as error:
-            yield Finding("Published weights", "missing", f"{error}; without them no study that names them")
+            yield Finding("missing", f"{error}; without them no study that names them")
 
 
 def _corpora() -> Iterator[Finding]:
-    about = "Data sets"
     homes = {
         "clotho": ("CLOTHO_v2.1", "clotho"),
         "audiocaps": ("AUDIOCAPS", "audiocaps-captions"),
@@ -168,7 +146,7 @@ def _corpora() -> Iterator[Finding]:
         try:
             corpus = parameters.Study.load(name).corpus
         except ValueError as error:
-            yield Finding(about, "missing", f"study {name} cannot be read: {error}")
+            yield Finding("missing", f"study {name} cannot be read: {error}")
             continue
         place, brought_by = homes.get(corpus.name, ("", ""))
         fetched = paths.data() / place
@@ -178,25 +156,31 @@ def _corpora() -> Iterator[Finding]:
             root = (paths.root() / corpus.root).resolve()
             there = root.is_dir()
             text = f"study {name}: {root}{'' if there else ' is not there'}"
-            yield Finding(about, "ok" if there else "missing", text)
+            yield Finding("ok" if there else "missing", text)
         elif place and fetched.is_dir():
-            yield Finding(
-                about, "ok", f"study {name}: {fetched} (make study STUDY={name} DATA={fetched.parent})"
-            )
+            yield Finding("ok", f"study {name}: {fetched} (make study STUDY={name} DATA={fetched.parent})")
         else:
             how = f" or `python -m aacstudy download {brought_by}`" if brought_by else ""
-            yield Finding(
-                about, "missing", f"study {name} wants a folder: make study STUDY={name} DATA=folder{how}"
-            )
-    yield Finding(about, "ok", f"{own} studies make their own corpus")
+            yield Finding("missing", f"study {name} wants a folder: make study STUDY={name} DATA=folder{how}")
+    yield Finding("ok", f"{own} studies make their own corpus")
 
 
 def _browser() -> Iterator[Finding]:
     if CHROMIUM.exists():
-        yield Finding("Browser", "ok", f"{CHROMIUM}, for the tests of the reports")
+        yield Finding("ok", f"{CHROMIUM}, for the tests of the reports")
     else:
         text = f"no {CHROMIUM}: the browser tests of the reports are skipped (apt install chromium)"
-        yield Finding("Browser", "missing", text)
+        yield Finding("missing", text)
+
+
+CHECKS = {
+    "Python packages": _packages,
+    "Machine": _machine,
+    "Caption metrics": _metrics,
+    "Published weights": _weights,
+    "Data sets": _corpora,
+    "Browser": _browser,
+}
 
 
 def _asks(requirement: Requirement, extra: str) -> bool:

@@ -1,10 +1,11 @@
-"""Public data sets and weights from their own homes or from a folder at hand, checked, whole or not at all.
+"""Public data sets and weights from their own homes or from a folder at hand, checked, whole or not
+at all.
 
-A file grows as ``<name>.part`` and gets its name when it is whole and its checksum right; a download that broke
-continues where it stopped. ``downloads.json`` keeps origin, size and SHA-256 of every file, published checksum or not.
+A file grows as ``<name>.part`` and gets its name when it is whole and its checksum right; a
+download that broke continues where it stopped. ``downloads.json`` keeps origin, size and SHA-256 of
+every file, published checksum or not.
 """
 
-import csv
 import hashlib
 import json
 import operator
@@ -58,7 +59,8 @@ class DownloadError(ValueError):
 
 
 def sets() -> dict[str, Callable[[Path, Path | None], str]]:
-    """Names of what can be downloaded, and what brings each into a data folder and says what it left.
+    """Names of what can be downloaded, and what brings each into a data folder and says what it
+    left.
 
     The second argument is a folder to take the files from instead of the network.
     """
@@ -75,10 +77,12 @@ def sets() -> dict[str, Callable[[Path, Path | None], str]]:
 
 
 def download(what: str, folder: Path | None = None, from_: Path | None = None) -> str:
-    """Bring one of ``sets()`` into a data folder (``paths.data()``); returns a sentence on what is there now.
+    """Bring one of ``sets()`` into a data folder (``paths.data()``); returns a sentence on what is
+    there now.
 
-    ``from_``: a folder that has the files, flat or laid out as a data folder is; nothing is asked of the network.
-    Raises DownloadError with one message for an unknown name, no network, a full disk or a wrong checksum.
+    ``from_``: a folder that has the files, flat or laid out as a data folder is; nothing is asked
+    of the network. Raises DownloadError with one message for an unknown name, no network, a full
+    disk or a wrong checksum.
     """
     known = sets()
     if what not in known:
@@ -95,7 +99,7 @@ def _weights(remotes: list[Remote], folder: Path, source: Path | None) -> str:
 
 
 def _clotho(folder: Path, source: Path | None) -> str:
-    """Clotho v2.1: CSVs and audio in the layout that corpus/clotho.py reads; an archive goes once it is unpacked."""
+    """Clotho v2.1 in the layout that corpus/clotho.py reads; an archive goes once unpacked."""
     for name, md5 in CLOTHO_MD5.items():
         if name.endswith(".csv"):
             fetch(zenodo(4783391, f"{CLOTHO}/clotho_csv_files/{name}", md5), folder, source)
@@ -124,16 +128,18 @@ def _audiocaps(folder: Path, source: Path | None) -> str:
     base = f"https://raw.githubusercontent.com/cdjkim/audiocaps/{AUDIOCAPS_COMMIT}/dataset"
     for split, rows in AUDIOCAPS_ROWS.items():
         file = fetch(Remote(f"AUDIOCAPS/{split}.csv", f"{base}/{split}.csv"), folder, source)
-        with file.open(encoding="utf-8", newline="") as lines:
-            found = sum(1 for _ in csv.reader(lines)) - 1
+        found = len(tables.records(file, "captions", bool)[1])
         if found != rows:
             raise DownloadError(
                 f"{file} has {found} captions; AudioCaps 1 has {rows}: remove it and try again"
             )
     return (
-        f"AudioCaps captions in {folder / 'AUDIOCAPS'}. Their audio cannot be downloaded here: cut it from YouTube "
-        "(ten seconds from start_time, with yt-dlp for instance) or take it from a colleague, and put it, at 32 kHz, as "
-        "AUDIOCAPS/audio_32000Hz/{train,val,test}/{youtube_id}_{start_time}.flac; what is missing is left out and counted"
+        f"AudioCaps captions in {folder / 'AUDIOCAPS'}. Their audio cannot be downloaded here: cut it from "
+        f"YouTube "
+        "(ten seconds from start_time, with yt-dlp for instance) or take it from a colleague, and put it, "
+        "at 32 kHz, as "
+        "AUDIOCAPS/audio_32000Hz/{train,val,test}/{youtube_id}_{start_time}.flac; what is missing is left "
+        "out and counted"
     )
 
 
@@ -153,7 +159,7 @@ def _esc50(folder: Path, source: Path | None) -> str:
 
 
 def _check_esc50(folder: Path, whole: bool) -> int:
-    """The number of clips, each of which has a row, a class and a fold; DownloadError where that is not so."""
+    """The number of clips; DownloadError where one lacks its row or file or sizes are wrong."""
     table = folder / "meta" / "esc50.csv"
     needed = ("filename", "fold", "target", "category")
     try:
@@ -174,7 +180,8 @@ def _check_esc50(folder: Path, whole: bool) -> int:
 
 
 def _conette(folder: Path, source: Path | None) -> str:
-    """CoNeTTE's weights and configuration from Hugging Face, which publishes the SHA-256 of large files.
+    """CoNeTTE's weights and configuration from Hugging Face, which publishes the SHA-256 of large
+    files.
 
     From a folder at hand the weights alone, which are all that is read.
     """
@@ -198,7 +205,7 @@ def _conette(folder: Path, source: Path | None) -> str:
 
 
 def _metrics(folder: Path, source: Path | None) -> str:
-    """What the caption metrics need: from installed packages, then by aac-metrics' own download function."""
+    """What the caption metrics need: of installed packages, and by aac-metrics' own downloads."""
     # here, as no other set needs what computes metrics
     from aacstudy.analysis.captions import METRICS, assets
 
@@ -227,7 +234,10 @@ def _metrics(folder: Path, source: Path | None) -> str:
             continue
         _ask(requests.head, f"https://{host}")
         chosen = {name: name == job for name in everything}
-        code = f"from aac_metrics.download import download_metrics; download_metrics({str(root)!r}, verbose=1, **{chosen})"
+        code = (
+            f"from aac_metrics.download import download_metrics; download_metrics({str(root)!r}, verbose=1, "
+            f"**{chosen})"
+        )
         done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
         if done.returncode:
             raise DownloadError(f"aac-metrics could not download {job}; the last lines above say why")
@@ -238,7 +248,7 @@ def _metrics(folder: Path, source: Path | None) -> str:
 
 
 def _copy_metrics(folder: Path, source: Path, digests: dict[str, tuple[str, str]]) -> None:
-    """Copy what a folder at hand has of the metrics' files; the jars of pycocoevalcap must be its own."""
+    """Copy the metrics' files of a folder at hand; the jars of pycocoevalcap must be its own."""
     origin = _at_hand("metrics", source) or source
     for file in sorted(origin.rglob("*")):
         place = file.relative_to(origin)
@@ -252,10 +262,11 @@ def _copy_metrics(folder: Path, source: Path, digests: dict[str, tuple[str, str]
 
 
 def fetch(remote: Remote, folder: Path, source: Path | None = None) -> Path:
-    """Bring one file below a folder, from its address or from a folder at hand, and continue what is there of it.
+    """Bring one file below a folder, from its address or from a folder at hand, and continue what
+    is there of it.
 
-    A file that has its name already is checked and left. Where no checksum is published, a copy is checked against the
-    one that was recorded when the folder at hand was downloaded, if it was.
+    A file that has its name already is checked and left. Where no checksum is published, a copy is
+    checked against the one that was recorded when the folder at hand was downloaded, if it was.
     """
     if source and not remote.checksum and (source / BOOK).is_file():
         known = json.loads((source / BOOK).read_text(encoding="utf-8")).get(remote.place)
@@ -324,7 +335,8 @@ def _fill(part: Path, remote: Remote) -> None:
         idle = 0 if _size(part) > before else idle + 1
         time.sleep(min(idle, 3))
     raise DownloadError(
-        f"the connection to {host} was lost {ATTEMPTS} times after {_size(part) / 1e6:.0f} MB of {part.stem}; "
+        f"the connection to {host} was lost {ATTEMPTS} times after {_size(part) / 1e6:.0f} MB of "
+        f"{part.stem}; "
         "run the same command again, it goes on from there"
     ) from error
 
@@ -363,7 +375,7 @@ def _continue(part: Path, remote: Remote) -> bool:
 
 @contextmanager
 def _writing(part: Path) -> Iterator[None]:
-    """Say which file could not be written; a lost connection is an OSError too, and is left to others."""
+    """Say which file cannot be written; a lost connection is an OSError too, left to others."""
     try:
         yield
     except OSError as error:
@@ -391,8 +403,10 @@ def _ask(request: Callable[..., requests.Response], url: str) -> requests.Respon
 def _offline(host: str, error: Exception) -> DownloadError:
     """The one message for a host that does not answer."""
     return DownloadError(
-        f"cannot reach {host} ({type(error).__name__}): this machine has no network, or the host is down. What was fetched "
-        "before is kept. Elsewhere, run the same command with --to FOLDER, copy the folder here and set AACSTUDY_DATA to it"
+        f"cannot reach {host} ({type(error).__name__}): this machine has no network, or the host is down. "
+        f"What was fetched "
+        "before is kept. Elsewhere, run the same command with --to FOLDER, copy the folder here and set "
+        "AACSTUDY_DATA to it"
     )
 
 
@@ -421,7 +435,7 @@ def _record(folder: Path, remote: Remote, file: Path, origin: str) -> None:
 
 
 def bring_folder(origin: Path, target: Path, check: Callable[[Path], object]) -> None:
-    """Unpack an archive's one folder, or copy a folder, under a new name: checked, whole or not at all."""
+    """Unpack an archive's one folder, or copy a folder: checked, whole or not at all."""
     part = target.with_name(f"{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

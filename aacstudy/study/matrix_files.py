@@ -1,11 +1,12 @@
-"""A matrix of any audio-caption system from one file: a zarr group of losses, an NPZ file or a CSV file.
+"""A matrix of any audio-caption system from one file.
 
 * zarr: what `Losses.write` stored (a study's ``losses.zarr``).
-* NPZ: ``nll`` (sums of −log p) with ``tokens`` [captions], or ``loss`` (lower is better), or ``score`` (higher is
-  better), each [audios, captions]; and ``owners`` [captions], the row of each caption's audio. Optional: ``audios``,
-  ``captions``, ids as text; with both ids, ``owners`` may hold audio ids instead of rows. Nothing is unpickled.
-* CSV: the header holds ``audio`` and the captions' ids, each line an audio's id and its numbers; beside it an owners
-  file with columns ``caption`` and ``audio``, a line for each caption. Numbers are scores, or losses if so said.
+* NPZ: ``nll`` (sums of −log p) with ``tokens`` [captions], or ``loss`` (lower is better), or
+  ``score`` (higher is better), each [audios, captions]; and ``owners`` [captions], the row of each
+  caption's audio. Optional: ``audios``, ``captions``, ids as text; with both, ``owners`` may hold
+  audio ids instead of rows. Nothing is unpickled.
+* CSV: the header holds ``audio`` and the captions' ids, each line an audio's id and its numbers
+  (scores, or losses if so said); beside it an owners file with columns ``caption`` and ``audio``.
 
 Errors are ValueError and name file, line or entry, and field.
 """
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.corpus import tables
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 KINDS = ("nll", "loss", "score")
 

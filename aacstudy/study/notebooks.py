@@ -36,11 +36,6 @@ class Notebook:
         return "\n".join(source for kind, source in self.cells if kind == "code")
 
 
-def names() -> list[str]:
-    """The notebooks that are there."""
-    return sorted(path.stem for path in (paths.root() / "notebooks").glob("*.ipynb"))
-
-
 def file(name: str) -> Path:
     return paths.root() / "notebooks" / f"{name}.ipynb"
 

@@ -1,138 +1,99 @@
 """A study: its parameters, read from one YAML page and checked key by key."""
 
-import dataclasses
 import difflib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import AfterValidator, Field, StrictInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from aacstudy import paths
-from aacstudy.options import (
-    AblationOptions,
-    BeforeAfterOptions,
-    CorpusOptions,
-    DecoderOptions,
-    DecodingOptions,
-    EncoderOptions,
-    FrontendOptions,
-    PeerOptions,
-    RetrievalOptions,
-    ScoringOptions,
-    StatisticsOptions,
-    TaggingOptions,
-    TrainingOptions,
-)
-from aacstudy.study import notebooks
-
-DEFAULT_NOTEBOOKS = (  # all that come with the project but 08_ablations, which takes its time
-    "01_corpus",
-    "02_encoder",
-    "03_training",
-    "04_captioning",
-    "05_retrieval",
-    "06_bias",
-    "07_before_after",
-    "09_scorecard",
-)
+from aacstudy import options, paths
+from aacstudy.options import EXACT, Many
 
 BASE = "base"  # the variant of a study that is the study itself
 # What a page of studies/ablations says about itself, not about the study that it varies.
 _OWN = ("study", "description", "extends", "notebooks")
+_ONLY_NAMED = ("08_ablations",)  # takes its time
 
 
 class StudyError(ValueError):
     """A parameter that does not exist, or whose value cannot be."""
 
 
-@dataclass(frozen=True)
+def batch_notebooks() -> tuple[str, ...]:
+    """The notebooks that a study can run: those of the folder, but for the one to begin with."""
+    found = (path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return tuple(sorted(name for name in found if not name.startswith("00_")))
+
+
+def default_notebooks() -> tuple[str, ...]:
+    """Those that a study runs if its page names none."""
+    return tuple(name for name in batch_notebooks() if name not in _ONLY_NAMED)
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("each seed counts once")
+    return seeds
+
+
+@dataclass(frozen=True, config=EXACT)
 class Study:
     """Everything that decides a study's numbers; one section per stage."""
 
     study: str = "demo"
     description: str = ""
     extends: str = ""
-    captioner_from: str = ""  # a study whose trained encoder and captioner are used instead of training here
-    notebooks: tuple[str, ...] = DEFAULT_NOTEBOOKS
-    seeds: tuple[int, ...] = (1234, 1235, 1236)
-    corpus: CorpusOptions = field(default_factory=CorpusOptions)
-    frontend: FrontendOptions = field(default_factory=FrontendOptions)
-    encoder: EncoderOptions = field(default_factory=EncoderOptions)
-    tagging: TaggingOptions = field(default_factory=TaggingOptions)
-    decoder: DecoderOptions = field(default_factory=DecoderOptions)
-    training: TrainingOptions = field(default_factory=TrainingOptions)
-    decoding: DecodingOptions = field(default_factory=DecodingOptions)
-    scoring: ScoringOptions = field(default_factory=ScoringOptions)
-    retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
-    peer: PeerOptions = field(default_factory=PeerOptions)
-    before_after: BeforeAfterOptions = field(default_factory=BeforeAfterOptions)
-    ablations: AblationOptions = field(default_factory=AblationOptions)
-    statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
+    captioner_from: str = ""  # a study whose trained encoder and captioner are used, none trained here
+    notebooks: Many[str] = field(default_factory=default_notebooks)
+    seeds: Annotated[Many[StrictInt], Field(min_length=1), AfterValidator(_each_once)] = (1234, 1235, 1236)
+    corpus: options.CorpusOptions = options.CorpusOptions()
+    frontend: options.FrontendOptions = options.FrontendOptions()
+    encoder: options.EncoderOptions = options.EncoderOptions()
+    tagging: options.TaggingOptions = options.TaggingOptions()
+    decoder: options.DecoderOptions = options.DecoderOptions()
+    training: options.TrainingOptions = options.TrainingOptions()
+    decoding: options.DecodingOptions = options.DecodingOptions()
+    scoring: options.ScoringOptions = options.ScoringOptions()
+    retrieval: options.RetrievalOptions = options.RetrievalOptions()
+    peer: options.PeerOptions = options.PeerOptions()
+    before_after: options.BeforeAfterOptions = options.BeforeAfterOptions()
+    ablations: options.AblationOptions = options.AblationOptions()
+    statistics: options.StatisticsOptions = options.StatisticsOptions()
 
     @classmethod
     def load(cls, name: str | Path, overrides: Mapping[str, Any] | None = None) -> "Study":
-        """Read ``studies/<name>.yml`` (or a file), what it extends first, and apply overrides last."""
+        """Read ``studies/<name>.yml`` (or a file), what it extends first; overrides come last."""
         values = _read(name)
-        source = _shown(_file(name), values.get("extends"), overrides)
-        return cls._build(_merge(values, overrides or {}), source)
+        base = f" (extends {values['extends']})" if values.get("extends") else ""
+        source = f"{_shown(_file(name))}{base}{' and what overrides it' if overrides else ''}"
+        return _build(_merge(values, overrides or {}), source)
 
     @classmethod
     def from_notebook(cls, variables: Mapping[str, Any]) -> "Study":
         """The study of a notebook: its ``parameters`` cell and whatever papermill put over it.
 
-        ``variables`` is the notebook's ``globals()``. papermill only warns of a parameter that does not exist; this
-        raises. Call it in the first cell after ``parameters``, before names of your own are defined.
+        ``variables`` is the notebook's ``globals()``. papermill only warns of a parameter that does
+        not exist; this raises. Call it in the first cell after ``parameters``, before any of yours.
         """
         if isinstance(variables.get("study"), Study):
             return variables["study"]
-        given = {
-            name: value
-            for name, value in variables.items()
-            if name == name.lower() and not name.startswith("_") and _is_plain(value)
-        }
-        name = given.pop("study", "demo")
-        if (paths.root() / "studies" / f"{name}.yml").exists():
-            return cls.load(name, given)
-        if not given:
-            raise StudyError(f"studies/{name}.yml does not exist; there are {', '.join(available())}")
-        base = _read(given["extends"]) if given.get("extends") else {}
-        return cls._build(_merge(base, given | {"study": name}), "the notebook's parameters")
-
-    @classmethod
-    def _build(cls, values: Mapping[str, Any], source: str) -> "Study":
-        study = _section(cls, values, "", source)
-        if not study.seeds:
-            raise StudyError(f"{source}: seeds is empty; a captioner needs at least one")
-        if len(set(study.seeds)) < len(study.seeds):
-            raise StudyError(f"{source}: seeds has {list(study.seeds)}; each seed counts once")
-        if study.captioner_from:
-            _exists(study.captioner_from, f"{source}: captioner_from")
-            if study.captioner_from == study.study:
-                raise StudyError(
-                    f"{source}: captioner_from: study {study.study} cannot take its own captioner"
-                )
-        known = notebooks.names()
-        # a folder of studies alone can be planned
-        if known and (unknown := [name for name in study.notebooks if name not in known]):
-            raise StudyError(
-                f"{source}: notebooks: {unknown[0]!r} does not exist{_nearest(unknown[0], known)}"
-            )
-        for section, names in (
-            ("before_after.variants", study.before_after.variants),
-            ("ablations.pages", study.ablations.pages),
-            ("ablations.elsewhere", study.ablations.elsewhere),
-        ):
-            for name in names:
-                _exists(f"ablations/{name}", f"{source}: {section}")
-        return study
+        given = {name: value for name, value in variables.items() if _is_given(name, value)}
+        name = str(given.pop("study", "demo"))
+        # a page of another place, which papermill has read, says what it extends
+        if "extends" in given and not (paths.root() / "studies" / f"{name}.yml").exists():
+            base = _read(given["extends"]) if given["extends"] else {}
+            return _build(_merge(base, given | {"study": name}), "the notebook's parameters")
+        return cls.load(name, given)
 
     def parameters(self) -> dict[str, Any]:
         """Plain values, as ``studies/*.yml`` and papermill have them."""
-        return _plain(dataclasses.asdict(self))
+        return _STUDY.dump_python(self, mode="json")
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -141,17 +102,19 @@ class Study:
         return tuple(dict.fromkeys((BASE, *compared)))
 
     def varied(self, variant: str) -> "Study":
-        """This study with what ``studies/ablations/<variant>.yml`` changes of it; ``base`` is the study itself."""
+        """This study with what ``studies/ablations/<variant>.yml`` changes; ``base`` is itself."""
         return self if variant == BASE else _varied(self, variant, paths.root())
+
+
+_STUDY = TypeAdapter(Study)
+_FIELDS = {one.name: one for one in fields(Study)}
 
 
 @cache  # planning asks for the same variant again and again
 def _varied(study: Study, variant: str, folder: Path) -> Study:
     path = _file(f"ablations/{variant}")
     changes = {name: value for name, value in _page(path).items() if name not in _OWN}
-    return Study._build(
-        _merge(study.parameters(), changes), f"{_shown(path, None, None)}, on study {study.study}"
-    )
+    return _build(_merge(study.parameters(), changes), f"{_shown(path)}, on study {study.study}")
 
 
 def available() -> list[str]:
@@ -160,20 +123,66 @@ def available() -> list[str]:
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yml"))
 
 
-def _file(name: str | Path) -> Path:
+def _build(values: Mapping[str, Any], source: str) -> Study:
+    try:
+        study = _STUDY.validate_python(values)
+    except ValidationError as error:
+        wrong = "; ".join(map(_told, error.errors(include_url=False)))
+        raise StudyError(f"{source}: {wrong}") from error
+    if study.captioner_from:
+        _file(study.captioner_from, f"{source}: captioner_from: ")
+        if study.captioner_from == study.study:
+            raise StudyError(f"{source}: captioner_from: study {study.study} cannot take its own captioner")
+    known = batch_notebooks()
+    for name in study.notebooks:
+        if name not in known:
+            raise StudyError(f"{source}: notebooks: {name!r} does not exist{_nearest(name, known)}")
+    for section, names in (
+        ("before_after.variants", study.before_after.variants),
+        ("ablations.pages", study.ablations.pages),
+        ("ablations.elsewhere", study.ablations.elsewhere),
+    ):
+        for name in names:
+            _file(f"ablations/{name}", f"{source}: {section}: ")
+    return study
+
+
+def _told(wrong: Mapping[str, Any]) -> str:
+    """One of pydantic's findings in the words of a page."""
+    kind, value, name = wrong["type"], wrong["input"], ".".join(map(str, wrong["loc"]))
+    if kind in ("unexpected_keyword_argument", "invalid_key"):
+        *section, key = wrong["loc"]
+        known = [one.name for one in fields(_FIELDS[section[0]].type if section else Study)]
+        return f"{name} is not a parameter{_nearest(str(key), known)}"
+    if kind == "dataclass_type":
+        return f"{name} is a section of parameters, not {value!r}"
+    said = wrong["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    return f"{name}: {said}" if isinstance(value, Mapping) else f"{name} is {value!r}: {said}"
+
+
+def _is_given(name: str, value: Any) -> bool:
+    """Whether a notebook's variable is a parameter, be its name or its value right or wrong.
+
+    All are but what stands in any notebook: None, IPython's own, what is imported, and what no
+    parameters cell would hold, such as a table.
+    """
+    if value is None or name.startswith("_") or name in ("In", "Out"):
+        return False
+    if name in _FIELDS:
+        return True
+    plain = type(value).__module__.partition(".")[0] in ("builtins", "numpy", "pathlib")
+    modules = [module for key, module in sys.modules.items() if key != "__main__"]
+    imported = any(getattr(one, "__dict__", {}).get(name) is value for one in modules)
+    return plain and not callable(value) and not imported
+
+
+def _file(name: str | Path, where: str = "") -> Path:
     path = Path(name)
     if path.suffix not in (".yml", ".yaml"):
         path = paths.root() / "studies" / f"{name}.yml"
     if not path.exists():
-        raise StudyError(f"study {str(name)!r} does not exist{_nearest(str(name), available())}")
+        raise StudyError(f"{where}study {str(name)!r} does not exist{_nearest(str(name), available())}")
     return path
-
-
-def _exists(name: str, where: str) -> None:
-    try:
-        _file(name)
-    except StudyError as error:
-        raise StudyError(f"{where}: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -191,14 +200,13 @@ def _read(name: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     path = _file(name)
     if str(path) in seen:
         raise StudyError(f"{path} extends itself: {' -> '.join((*seen, str(path)))}")
-    values = _page(path)
-    values.setdefault("study", _name(path))
+    values = {"study": _name(path)} | _page(path)
     base = values.get("extends")
     if not base:
         return values
     if not isinstance(base, str):
         raise StudyError(f"{path}: extends is {base!r}; it must be the name of one study")
-    _exists(base, f"{path}: extends")
+    _file(base, f"{path}: extends: ")
     return _merge(_read(base, (*seen, str(path))), values)
 
 
@@ -228,74 +236,11 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _shown(path: Path, base: str | None, overrides: Mapping[str, Any] | None) -> str:
-    """How an error names where a parameter stands."""
-    path = path.relative_to(paths.root()) if path.is_relative_to(paths.root()) else path
-    shown = f"{path} (extends {base})" if base else str(path)
-    return f"{shown} and what overrides it" if overrides else shown
+def _shown(path: Path) -> str:
+    """How an error names a page."""
+    return str(path.relative_to(paths.root()) if path.is_relative_to(paths.root()) else path)
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return (
-        all(map(_is_plain, value))
-        if isinstance(value, (list, tuple))
-        else isinstance(value, (str, int, float, bool))
-    )
-
-
-def _nearest(name: str, known) -> str:
+def _nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-
-
-def _section(kind: type, values: Mapping[str, Any], prefix: str, source: str):
-    if not isinstance(values, Mapping):
-        raise StudyError(f"{source}: {prefix.rstrip('.')} is a section of parameters, not {values!r}")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    default = kind()
-    converted = {}
-    for name, value in values.items():
-        if name not in fields:
-            raise StudyError(f"{source}: {prefix}{name} is not a parameter{_nearest(str(name), fields)}")
-        converted[name] = _convert(getattr(default, name), value, f"{prefix}{name}", source)
-    try:
-        return kind(**converted)
-    except StudyError:
-        raise
-    except ValueError as error:
-        raise StudyError(f"{source}: {prefix.rstrip('.')}: {error}") from error
-
-
-def _convert(default: Any, value: Any, name: str, source: str) -> Any:
-    if dataclasses.is_dataclass(default):
-        return _section(type(default), value, f"{name}.", source)
-    try:
-        if isinstance(default, bool):
-            if isinstance(value, bool):
-                return value
-        elif isinstance(default, int):
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
-        elif isinstance(default, float):
-            # YAML reads 1e-3 as text.
-            if not isinstance(value, bool) and math.isfinite(float(value)):
-                return float(value)
-        elif isinstance(default, str):
-            if isinstance(value, str):
-                return value
-        elif isinstance(default, tuple) and isinstance(value, (list, tuple)):
-            return tuple(_convert(default[0] if default else "", item, name, source) for item in value)
-    except (TypeError, ValueError):
-        pass
-    wanted = type(default).__name__
-    if isinstance(default, tuple):
-        wanted = f"a list of {type(default[0] if default else '').__name__}"
-    raise StudyError(f"{source}: {name} is {value!r}; it must be {wanted}, such as {default!r}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

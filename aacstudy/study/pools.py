@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aacstudy.analysis.retrieval.methods import Pool
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study.session import Session
 from aacstudy.study.stages import plan
 

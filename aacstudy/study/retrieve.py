@@ -8,7 +8,7 @@ import pandas as pd
 from aacstudy.analysis.retrieval import grid
 from aacstudy.analysis.retrieval.methods import DIRECTIONS, Pool
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study import matrix_files
 
 

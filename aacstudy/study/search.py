@@ -1,4 +1,5 @@
-"""Ask a study's captioner: which clips of the scored split fit a text, which of its captions fit a sound.
+"""Ask a study's captioner: which clips of the scored split fit a text, which of its captions fit a
+sound.
 
 A notebook may call ``search`` and ``describe`` as the command does; both return tables.
 """
@@ -18,21 +19,27 @@ from aacstudy.study.parameters import BASE, Study
 from aacstudy.study.stages import plan
 
 TEXT = (
-    "score: mean log-probability per token (the captioner's raw score, nats). A correction that depends on the "
-    "caption alone shifts all clips of a query alike and cannot change their order, so z and percentile say how far a "
-    "clip stands out among all clips of the split under this text; posterior: softmax of the summed log-probability "
+    "score: mean log-probability per token (the captioner's raw score, nats). A correction that depends on "
+    "the "
+    "caption alone shifts all clips of a query alike and cannot change their order, so z and percentile say "
+    "how far a "
+    "clip stands out among all clips of the split under this text; posterior: softmax of the summed "
+    "log-probability "
     "over the clips, each as likely beforehand."
 )
 AUDIO = (
-    "score: mean log-probability per token (nats) of the caption on this sound. It favours captions that are likely "
-    "whatever is heard; z compares it with the same caption's scores on the clips of the split (mean and deviation), "
+    "score: mean log-probability per token (nats) of the caption on this sound. It favours captions that "
+    "are likely "
+    "whatever is heard; z compares it with the same caption's scores on the clips of the split (mean and "
+    "deviation), "
     "which takes that advantage away. rank by z and rank by score stand side by side."
 )
+FORMATS = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """An answered query: ``table`` holds the best k rows, ``scores`` those of the whole pool, best first."""
+    """An answered query: the best k rows, and the scores of the whole pool, best first."""
 
     study: Study
     seed: int
@@ -64,12 +71,14 @@ class Found:
 
 
 def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Found:
-    """The k clips of the scored split on which the captioner finds a text most likely, as ``Found``.
+    """The k clips of the scored split on which the captioner finds a text most likely, as
+    ``Found``.
 
-    ``table``: ``rank``, ``clip``, ``score`` (mean log-probability per token), ``z`` and ``percentile`` of it among all
-    clips, ``posterior`` (of all clips they sum to 1), ``captions`` (the clip's own, joined by " / "). seed: the
-    captioner's, by default the study's first. What is missing of the study is made first, and said.
-    ValueError for an empty text, one without any known word, k below 1, or a study without a captioner.
+    ``table``: ``rank``, ``clip``, ``score`` (mean log-probability per token), ``z`` and
+    ``percentile`` of it among all clips, ``posterior`` (of all clips they sum to 1), ``captions``
+    (the clip's own, joined by " / "). seed: the captioner's, by default the study's first. What is
+    missing of the study is made first, and said. ValueError for an empty text, one without any
+    known word, k below 1, or a study without a captioner.
     """
     from aacstudy.analysis.retrieval.normalise import z_score
     from aacstudy.models import frames
@@ -78,7 +87,7 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
     seed, part, network, vocabulary = _captioner(study, k, seed)
     ids = vocabulary.encode(query)
     unknown = _unknown(query, vocabulary)
-    by_clip = frames.load(_made(plan.frames(study)) / "frames.safetensors")
+    by_clip = frames.load(_made(plan.frames(study)))
     engine = Engine(network, [ids], study.scoring.dtype, study.scoring.memory)
     total = -engine.nll([by_clip[clip] for clip in part.clips["clip"]])[:, 0].astype(float)  # [clips]
     score = total / engine.tokens[0]
@@ -106,18 +115,19 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
 
 
 def describe(study: Study, file: Path, k: int = 5, seed: int | None = None) -> Found:
-    """The captions of the scored split that fit a sound file best, as ``Found``: the best k by z and by score.
+    """The captions of the scored split that fit a sound file best, as ``Found``: the best k by z
+    and by score.
 
-    ``table``: ``rank by z``, ``rank by score``, ``caption``, ``z``, ``score``; z is against the loss matrix of the
-    split (retrieval/normalise.py, with its clips as the bank). Equal texts count once. Errors as ``search`` and, for the
-    file, AudioError (a ValueError).
+    ``table``: ``rank by z``, ``rank by score``, ``caption``, ``z``, ``score``; z is against the
+    loss matrix of the split (retrieval/normalise.py, with its clips as the bank). Equal texts count
+    once. Errors as ``search`` and, for the file, AudioError (a ValueError).
     """
     from aacstudy.analysis.retrieval.normalise import z_score
     from aacstudy.models.checkpoint import load_encoder
     from aacstudy.models.device import use
     from aacstudy.models.frames import encode
     from aacstudy.scoring.engine import Engine
-    from aacstudy.scoring.store import Losses
+    from aacstudy.scoring.matrix import Losses
 
     seed, _, network, vocabulary = _captioner(study, k, seed)
     encoder, _ = load_encoder(_made(plan.encoder(study)) / "encoder.safetensors")
@@ -147,7 +157,8 @@ def _captioner(study: Study, k: int, seed: int | None):
 
     if study.scoring.matrix:
         raise ValueError(
-            f"study {study.study} is scored by another system's matrices (scoring.matrix): it has no captioner to ask"
+            f"study {study.study} is scored by another system's matrices (scoring.matrix): it has no "
+            f"captioner to ask"
         )
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -189,13 +200,12 @@ def _unknown(query: str, vocabulary) -> tuple[str, ...]:
 
 
 def write_page(found: Found, folder: Path) -> Path:
-    """Write an answered query as one self-contained page below ``folder/search``; returns its path."""
+    """Write an answered query as one whole page below ``folder/search``; returns its path."""
     import matplotlib.pyplot as plt
 
     from aacstudy.report import figures, html
 
-    formats = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
-    shown = {name: form for name, form in formats.items() if name in found.table}
+    shown = {name: form for name, form in FORMATS.items() if name in found.table}
     figure = ""
     if found.kind == "text":
         figures.style()
@@ -222,7 +232,10 @@ def write_page(found: Found, folder: Path) -> Path:
 
 def _alt(found: Found) -> str:
     best, median = found.scores[0], np.median(found.scores)
-    return f"Scores of {len(found.scores)} clips as dots: the best {best:.2f}, the median {median:.2f} nats per token."
+    return (
+        f"Scores of {len(found.scores)} clips as dots: the best {best:.2f}, the median {median:.2f} nats "
+        f"per token."
+    )
 
 
 def slug(found: Found) -> str:
@@ -237,11 +250,9 @@ def slug(found: Found) -> str:
 
 def text(found: Found, width: int = 60) -> str:
     """The answer as plain text, for a terminal."""
-
-    def cut(value: str) -> str:
-        return value if len(value) <= width else value[: width - 1] + "…"
-
-    table = found.table.map(lambda value: cut(value) if isinstance(value, str) else value)
-    forms = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
-    lines = table.to_string(index=False, formatters={n: f.format for n, f in forms.items() if n in table})
+    table = found.table.map(
+        lambda value: f"{value[: width - 1]}…" if isinstance(value, str) and len(value) > width else value
+    )
+    formats = {name: form.format for name, form in FORMATS.items() if name in table}
+    lines = table.to_string(index=False, formatters=formats)
     return "\n".join([found.about, lines, *found.remarks])

@@ -2,15 +2,17 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from aacstudy import paths
 from aacstudy.report import figures, provenance
 from aacstudy.report.page import Page
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 from aacstudy.study import run
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import Study
@@ -45,6 +47,19 @@ class Session:
     def losses(self, variant: str, *split: str) -> list[Losses]:
         """The loss matrices of all seeds of a variant."""
         return [Losses.read(path / "losses.zarr") for path in self.each("losses", variant, *split)]
+
+    def tagging(self, variants: Sequence[str]) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+        """Held-out scores and labels [clips, classes] of the encoders trained here, each by its first variant."""
+        folders: dict[Path, str] = {}
+        for variant in variants:
+            folders.setdefault(self.use(plan.encoder(self.study.varied(variant))), variant)
+        return {
+            variant: tuple(
+                pd.read_csv(folder / f"test_{name}.csv", index_col="clip") for name in ("scores", "labels")
+            )
+            for folder, variant in folders.items()
+            if (folder / "test_scores.csv").exists()
+        }
 
     def found(self) -> dict[str, float]:
         """The numbers that the study's other notebooks left behind when they last ran in a batch; none before that."""

@@ -1,4 +1,5 @@
-"""What studies found, as Markdown for files in git: a run's facts, findings, headline numbers, answers and scorecard.
+"""What studies found, as Markdown for files in git: a run's facts, findings, headline numbers,
+answers and scorecard.
 
 It reads what a finished study left in its reports, and computes nothing.
 """
@@ -16,13 +17,14 @@ from aacstudy.report.provenance import FOLDERS, private
 from aacstudy.study.parameters import Study, StudyError
 from aacstudy.study.run import HEADLINES, SIZES
 
-# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with the interval it has;
-# kind is one of index.FORMS. A study that lacks a number of a row has no such row.
+# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with
+# the interval it has; kind is one of index.FORMS. A study that lacks a number has no such row.
 FINDINGS = (
     ("Does the encoder hear?", "mAP {tagging.map:percent}, {n.tagging.clips:size} tagging clips, one encoder",
      "{chance.tagging.map:percent}"),
     ("Does it caption?", "CIDEr-D {captioning.cider_d:score}",
-     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's {captioning.nearest.cider_d:score}"),
+     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's "
+     "{captioning.nearest.cider_d:score}"),
     ("Text finds audio by raw loss", "hit@1 {t2a.hit@1:percent}", "{chance.t2a.hit@1:percent}"),
     ("Audio finds text by raw loss", "hit@1 {a2t.raw.hit@1:percent}", "{chance.a2t.hit@1:percent}"),
     ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; {a2t.min_max.hit@1.pessimistic_ties:percent} "
@@ -38,7 +40,8 @@ FINDINGS = (
     ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, {n.bat.items:size} items",
      "blind {bat.blind:percent}"),
     ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
-     "blind {bat.positions.blind:percent}; own frames in drawn orders {bat.positions.shuffled_frames:percent}"),
+     "blind {bat.positions.blind:percent}; own frames in drawn orders "
+     "{bat.positions.shuffled_frames:percent}"),
     ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; {bat.shuffled.accuracy:percent}", ""),
     ("Same two sounds in both orders: caption and clip both told apart", "{pairs.base.reversed.group:percent} as published, "
      "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf scorer 0 %"),
@@ -65,7 +68,7 @@ class Run:
 
     @classmethod
     def read(cls, study: Study) -> "Run":
-        """Read a study's reports; StudyError names what of them is missing and the command that makes it."""
+        """Read a study's reports; StudyError names what is missing and what makes it."""
         folder = paths.report(study.study)
         file, pages = folder / "results.json", index.read(folder)
         missing = [name for name in study.notebooks if not pages.get(name, {}).get("provenance")]
@@ -73,7 +76,8 @@ class Run:
         again = f"python -m aacstudy run {study.study}"
         if missing:
             raise StudyError(
-                f"study {study.study} is not finished: its reports lack {', '.join(missing)}; make them: {again}"
+                f"study {study.study} is not finished: its reports lack {', '.join(missing)}; make them: "
+                f"{again}"
             )
         results = json.loads(file.read_text(encoding="utf-8"))
         pages = {name: pages[name] for name in study.notebooks}
@@ -93,7 +97,7 @@ def read(names: Sequence[str]) -> list[Run]:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """Everything of every run; what a run shares with one before, to every printed digit, stands there only."""
+    """Everything of every run; what a run before it has to every printed digit is left out."""
     parts: list[str] = []
     said: set[str] = set()
     for run in runs:
@@ -109,7 +113,8 @@ def summary(runs: Sequence[Run]) -> str:
         parts += [f"### `{run.study.study}`", _table(("the run", ""), _fact_rows(run))]
         if shared := sum(line in said for line in lines):
             parts.append(
-                f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left out."
+                f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left "
+                f"out."
             )
         for head, block in blocks.items():
             if head is _CHANGE_HEAD and block:
@@ -133,12 +138,14 @@ def ablations(runs: Sequence[Run]) -> str:
     found = next(filter(None, map(_change_rows, runs)), None)
     if not found:
         raise StudyError(
-            f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that does, such as ablations"
+            f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that "
+            f"does, such as ablations"
         )
     return _table(_CHANGE_HEAD, found)
 
 
-# What may stand between marks of a file, such as <!-- findings --> and <!-- /findings -->, each alone on a line.
+# What may stand between marks of a file, such as <!-- findings --> and <!-- /findings -->, each
+# alone on a line.
 BLOCKS: dict[str, Callable[[Sequence[Run]], str]] = {
     "summary": summary,
     "findings": findings,
@@ -147,7 +154,7 @@ BLOCKS: dict[str, Callable[[Sequence[Run]], str]] = {
 
 
 def fill(text: str, runs: Sequence[Run], file: str = "the text") -> str:
-    """The text with anew what stands between its marks; StudyError where it has none, or one without its other."""
+    """The text with new content between its marks; StudyError where they are missing or broken."""
     filled = text
     for name, write in BLOCKS.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -260,6 +267,6 @@ def _plain(text: str) -> str:
 
 
 def _inline(markdown: str) -> str:
-    """Markdown on one line: its emphasis stays, but a caption in it becomes no HTML, link or picture."""
+    """Markdown on one line; a caption in it becomes no HTML, link or picture."""
     line = " ".join(filter(None, map(str.strip, markdown.splitlines())))
     return re.sub(r"\](?=[(\[:])", r"\]", html.escape(line, quote=False))

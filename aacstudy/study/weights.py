@@ -25,7 +25,7 @@ class Remote:
 
 
 def zenodo(record: int, place: str, md5: str, growth: float = 1.0) -> Remote:
-    """A file of a Zenodo record by where it shall lie; checksums are Zenodo's, as the authors' registries have them."""
+    """A file of a Zenodo record by where it shall lie, and its checksum there."""
     name = quote(Path(place).name)
     url = f"https://zenodo.org/records/{record}/files/{name}?download=1"
     return Remote(place, url, f"md5:{md5}", growth)
@@ -61,7 +61,8 @@ WEIGHTS = {  # name -> set that brings it, file
         Remote(
             "weights/yamnet/yamnet.tflite",
             "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/yamnet.tflite",
-            # The build of that address, as its documentation gives it, and the one with int8 weights.
+            # The build of that address, as its documentation gives it, and the one with int8
+            # weights.
             "sha256:4d8b4a53282dc83ef04e3e7dbc4fbc98082e34e44ed798e16c3a0cdd4c584faf "
             "sha256:469be6a3421cbc52cf97e9f2f966cba984198e8e7af9854d68b3e3ebb1e04194",
         ),

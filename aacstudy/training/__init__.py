@@ -1,1 +1,1 @@
-"""Training of the tagging encoder and of the captioner; both resume after a kill with the same result."""
+"""Training of encoder and captioner; both resume after a kill with the same result."""

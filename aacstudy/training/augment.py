@@ -1,6 +1,6 @@
-"""What captioners are trained on: parts of a split; mixup, silenced stripes of frames, frames out of order.
+"""What captioners are trained on: parts of a split; mixup, silenced stripes, frames out of order.
 
-Random numbers come from a CPU generator, whatever the device of the tensors: a seed draws the same everywhere.
+Random numbers come from a CPU generator: a seed draws the same on every device.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from aacstudy.options import TrainingOptions
 def mixup_weight(alpha: float, generator: torch.Generator) -> float:
     """Weight of a batch's own examples in [0.5, 1]: max(l, 1 - l) with l from Beta(alpha, alpha).
 
-    Raises ValueError unless alpha is above 0. Source: arXiv 1710.09412; the maximum is that of arXiv 2309.00454.
+    Raises ValueError unless alpha is above 0. Source: arXiv 1710.09412; the maximum: 2309.00454.
     """
     if alpha <= 0:
         raise ValueError(f"alpha must be above 0, got {alpha}")
@@ -24,7 +24,7 @@ def mixup_weight(alpha: float, generator: torch.Generator) -> float:
 
 
 def partners(batch: int, generator: torch.Generator) -> Tensor:
-    """For each of ``batch`` examples another one to be mixed with, int64 [batch]; each is partner once.
+    """For each of ``batch`` examples another one to mix with, int64 [batch]; each is partner once.
 
     A batch of one has only itself, and mixing changes nothing.
     """
@@ -40,12 +40,14 @@ def mix(values: Tensor, partner: Tensor, weight: float) -> Tensor:
 
 
 def mix_padding(padding: Tensor | None, partner: Tensor) -> Tensor | None:
-    """Padding of mixed clips, bool [batch, time] or None: a frame is padding where both clips have ended."""
+    """Padding of mixed clips, bool [batch, time] or None: a frame is padding where both clips have
+    ended."""
     return None if padding is None else padding & padding[partner.to(padding.device)]
 
 
 def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: torch.Generator) -> Tensor:
-    """Where stripes lie, bool [batch, size]: whole ones inside the first ``lengths`` [batch] of an axis."""
+    """Where stripes lie, bool [batch, size]: whole ones inside the first ``lengths`` [batch] of an
+    axis."""
     shape = (len(lengths), stripes)
     longest = (lengths.double() * share).long()[:, None]  # [batch, 1]
     width = (torch.rand(shape, generator=generator) * (longest + 1)).long()
@@ -58,11 +60,11 @@ def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: 
 def mask_stripes(
     frames: Tensor, padding: Tensor | None, stripes: int, share: float, generator: torch.Generator
 ) -> Tensor:
-    """SpecAugment on frame embeddings [batch, time, dim]: zeros in stripes of frames and of dimensions.
+    """SpecAugment on embeddings [batch, time, dim]: zeros in stripes of frames and of dimensions.
 
-    Each clip has ``stripes`` of its own on either axis. A stripe's width is uniform from 0 to ``share`` of the axis,
-    of time that of the clip without its padding (bool [batch, time], True at the end, or None); it lies inside of it.
-    Source: arXiv 1904.08779; widths as in arXiv 2309.00454.
+    Each clip has ``stripes`` of its own on either axis. A stripe's width is uniform from 0 to
+    ``share`` of the axis, of time that of the clip without its padding (bool [batch, time], True at
+    the end, or None); it lies inside of it. Source: arXiv 1904.08779; widths: 2309.00454.
     """
     batch, time, dim = frames.shape
     lengths = torch.full((batch,), time) if padding is None else (~padding).sum(dim=1).cpu()
@@ -77,11 +79,12 @@ def shuffle_time(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def training_part(part: Corpus, options: TrainingOptions, seed: int) -> Corpus:
-    """The part of a training split that ``clip_share``, ``order_captions`` and ``captions_per_clip`` leave, in that order.
+    """The part of a training split that ``clip_share``, ``order_captions`` and
+    ``captions_per_clip`` leave, in that order.
 
-    Choices are drawn by the seed, and fewer are among more: a tenth of the clips is part of the half that the same seed draws.
-    Raises ValueError for a share of order captions where no column ``kind`` tells them,
-    and where no caption is left.
+    Choices are drawn by the seed, and fewer are among more: a tenth of the clips is part of the
+    half that the same seed draws. Raises ValueError for a share of order captions where no column
+    ``kind`` tells them, and where no caption is left.
     """
     clips, captions = part.clips, part.captions
     if options.clip_share < 1:

@@ -1,4 +1,4 @@
-"""The dual encoder learns which caption belongs to which clip, on the frames, captions and splits of the captioner."""
+"""The dual encoder learns which caption is of which clip, on the captioner's frames and splits."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,10 @@ from aacstudy.training.loop import adamw, run_epochs
 
 
 def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross-entropy of a batch of pairs: unit vectors [pairs, width] of both sides -> a scalar.
+    """Symmetric cross-entropy of a batch of pairs: unit vectors [pairs, width] -> a scalar.
 
-    Every other pair of the batch is taken for a mismatch. Source: InfoNCE as in CLIP, arXiv 2103.00020, figure 3.
+    Every other pair of the batch is taken for a mismatch. Source: InfoNCE as in CLIP, arXiv
+    2103.00020, figure 3.
     """
     logits = scale * audio @ text.T
     own = torch.arange(len(logits), device=logits.device)
@@ -31,10 +32,11 @@ def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
 def train_dual(
     frames_by_clip: Mapping[str, Tensor], corpus: Corpus, options: PeerOptions, seed: int, folder: Path
 ) -> tuple[DualEncoder, pd.DataFrame]:
-    """Train on the training split; the epoch that retrieves the validation clips best remains. With the history.
+    """Train on the training split; the best epoch on the validation split remains.
 
-    frames_by_clip: frames [time, dim] of every clip of both splits. The score of an epoch is the mean reciprocal rank of
-    the first caption or clip that fits, averaged over both directions. ``folder`` keeps what a killed run resumes from.
+    frames_by_clip: frames [time, dim] of every clip of both splits. The score of an epoch is the
+    mean reciprocal rank of the first caption or clip that fits, averaged over both directions.
+    ``folder`` keeps what a killed run resumes from.
     """
     training, validation = corpus.split("train"), corpus.split("validation")
     clips, heard = ([frames_by_clip[name] for name in part.clips["clip"]] for part in (training, validation))
@@ -69,8 +71,8 @@ def train_dual(
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += float(loss) * len(rows)
-        return {"loss": total / len(clips), "scale": float(model.scale)}
+            total += float(loss.detach()) * len(rows)
+        return {"loss": total / len(clips), "scale": float(model.scale.detach())}
 
     def validate(epoch: int) -> dict[str, float]:
         found = torch.from_numpy(similarities(model, heard, validation.captions["text"].tolist()))

@@ -32,12 +32,12 @@ def run_epochs(
     folder: Path,
     name: str,
 ) -> pd.DataFrame:
-    """Train, keep the weights of the best epoch in ``model``, and return one row of numbers per epoch.
+    """Train, keep the best epoch's weights in ``model``, and return a row of numbers per epoch.
 
-    ``better`` names the validation number that selects; a leading ``-`` means lower is better. ``validate`` is told
-    the epoch, from 1, and may leave that number out of some, which are then not selected. After each epoch
-    everything is saved in ``folder/resume.pt``; a run that finds it goes on from there. Each epoch's random numbers
-    follow from (seed, epoch), so a resumed run ends exactly as an unbroken one.
+    ``better`` names the validation number that selects; a leading ``-`` means lower is better.
+    ``validate`` is told the epoch, from 1, and may leave that number out of some, which are then
+    not selected. After each epoch everything is saved in ``folder/resume.pt``; a run that finds it
+    goes on and ends exactly as an unbroken one: random numbers follow from (seed, epoch).
     """
     file = folder / "resume.pt"
     history: list[dict[str, float]] = []

@@ -33,7 +33,8 @@ class Judge:
         vocabulary: Vocabulary,
         references: Sequence[Sequence[str]],
     ) -> float:
-        """The score of what a captioner writes about clips [time, dim] against each clip's references."""
+        """The score of what a captioner writes about clips [time, dim] against each clip's
+        references."""
         return self.metric(write(captioner, clips, vocabulary), references)
 
 
@@ -56,7 +57,7 @@ def write(
 def scorer(metric: str, device: torch.device) -> Score:
     """The score of captions by ``metric``, cider_d or fense; higher is better.
 
-    Its models are loaded here, so that what is missing shows before any training: FileNotFoundError says what.
+    Its models are loaded here: before any training FileNotFoundError says what is missing.
     """
     if metric == "fense":
         return _fense(device)
@@ -69,7 +70,8 @@ def scorer(metric: str, device: torch.device) -> Score:
 
 
 def _fense(device: torch.device) -> Score:
-    # by name, so that the key of a trained captioner does not cover it: where files lie changes no number
+    # by name, so that the key of a trained captioner does not cover it: where files lie changes no
+    # number
     found = import_module("aacstudy.analysis.captions.assets").find()
     if lacking := found.missing("fense"):
         raise FileNotFoundError(
@@ -82,8 +84,9 @@ def _fense(device: torch.device) -> Score:
         "FENSE_DATA": str(found.fluency.parent),
         "HF_HUB_CACHE": str(found.hub),
     }
-    # A process of its own, because Hugging Face's libraries read these when they are imported, perhaps long before; one
-    # for all epochs, because loading the models takes longer than using them.
+    # A process of its own, because Hugging Face's libraries read these when they are imported,
+    # perhaps long before; one for all epochs, because loading the models takes longer than using
+    # them.
     worker = ProcessPoolExecutor(1, get_context("spawn"), _prepare, (environment,))
     models = str(found.sentences), str(device)
     worker.submit(_load, *models).result()

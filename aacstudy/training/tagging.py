@@ -1,4 +1,4 @@
-"""The encoder learns to tag sound events: multi-label, binary cross-entropy, on log-mels computed once."""
+"""The encoder learns to tag sound events: multi-label, binary cross-entropy, on log-mels."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from aacstudy.training.loop import adamw, run_epochs
 def initialise(encoder: Tagger, spectrograms: Tensor, labels: np.ndarray) -> None:
     """Start a fresh encoder where a short training can end well.
 
-    timm draws weights with σ = 0.02, right for long schedules; torch's own fan-in scaling learns in a few hundred
-    steps (LOG.md has the comparison). The output biases start at the classes' log-odds
-    and the input norm at the statistics of the log-mels [clips, 1, time, mels].
+    timm draws weights with σ = 0.02, right for long schedules; torch's own fan-in scaling learns in
+    a few hundred steps (LOG.md has the comparison). The output biases start at the classes'
+    log-odds and the input norm at the statistics of the log-mels [clips, 1, time, mels].
     """
     for module in encoder.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -37,7 +37,8 @@ def initialise(encoder: Tagger, spectrograms: Tensor, labels: np.ndarray) -> Non
 
 
 def mask(logmels: Tensor, options: TaggingOptions, generator: torch.Generator) -> Tensor:
-    """SpecAugment: fill two stripes per axis of log-mels [batch, 1, time, mels] with each clip's mean, and shift the level."""
+    """SpecAugment: fill two stripes per axis of log-mels [batch, 1, time, mels] with each clip's
+    mean, and shift the level."""
     batch, _, times, mels = logmels.shape
     out = logmels + 6.0 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)  # a gain of -3..3 dB
     mean = out.mean(dim=(1, 2, 3), keepdim=True)
@@ -62,7 +63,8 @@ def logmels(encoder: Tagger, waveforms: list[np.ndarray], batch: int = 64) -> Te
 
 
 def predict(encoder: Tagger, spectrograms: Tensor, batch: int = 128) -> np.ndarray:
-    """Class scores [clips, classes] of log-mels [clips, 1, time, mels]: logits, which rank as probabilities do."""
+    """Class scores [clips, classes] of log-mels [clips, 1, time, mels]: logits, which rank as
+    probabilities do."""
     device = encoder.bn0.weight.device
     encoder.eval()
     with torch.inference_mode():
@@ -73,7 +75,7 @@ def predict(encoder: Tagger, spectrograms: Tensor, batch: int = 128) -> np.ndarr
 def train(encoder: Tagger, training, validation, options: TaggingOptions, folder):
     """Train in place; the best epoch by mAP on ``validation`` remains. Returns the history table.
 
-    training and validation: (log-mels [clips, 1, time, mels], labels bool [clips, classes] as numpy).
+    training and validation: log-mels [clips, 1, time, mels], labels bool [clips, classes] (numpy).
     """
     spectrograms, labels = training[0], torch.from_numpy(training[1].astype(np.float32))
     device = encoder.bn0.weight.device
@@ -118,9 +120,9 @@ def train(encoder: Tagger, training, validation, options: TaggingOptions, folder
 
 
 def train_on_corpus(corpus: Path, parameters: dict, folder: Path, device: torch.device) -> None:
-    """Train an encoder on a corpus' tagging clips; write encoder, history and per-class scores into ``folder``.
+    """Train an encoder on a corpus' tagging clips; write it, its history and scores of classes.
 
-    Every tenth training clip selects the epoch; the clips of ``tagging_test`` are looked at once, at the end.
+    Every tenth training clip selects the epoch; ``tagging_test`` is looked at once, at the end.
     """
     frontend, shape, options = (
         kind(**parameters[name])

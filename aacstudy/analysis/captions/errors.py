@@ -1,4 +1,4 @@
-"""What is wrong with a caption, as far as words can show it: events, their order, repetition, sameness.
+"""What is wrong with a caption, as far as words show it: events, order, repetition, sameness.
 
 Events are known for scenes that were composed, whose grammar also tells how each one is named; a caption that names none of its
 paraphrases ("an animal makes a sound") names no event here.
@@ -45,7 +45,8 @@ def named_events(caption: str) -> list[str]:
 
 
 def said_order(caption: str) -> list[str]:
-    """The two events of a caption in the order in which it says that they are heard; empty where it says none."""
+    """The two events of a caption in the order in which it says that they are heard; empty where it
+    says none."""
     words = tokenise(caption)
     events = named_events(caption)
     text = f" {' '.join(words)} "
@@ -59,8 +60,8 @@ def said_order(caption: str) -> list[str]:
 def find(captions: Sequence[str], clips: Sequence[str], events: pd.DataFrame) -> pd.DataFrame:
     """Faults of captions: bool [captions, categories], see ``CATEGORIES``; several may hold.
 
-    clips: the clip of each caption. events: ``clip``, ``event``, ``onset``, ``offset`` (s); without rows only the categories
-    that need no annotation are there.
+    clips: the clip of each caption. events: ``clip``, ``event``, ``onset``, ``offset`` (s); without
+    rows only the categories that need no annotation are there.
     """
     from spacy.lang.en.stop_words import STOP_WORDS  # here, as importing spaCy takes a second
 

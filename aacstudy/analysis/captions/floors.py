@@ -11,10 +11,10 @@ from aacstudy.corpus import Corpus
 def make(
     corpus: Corpus, split: str, frames: Mapping[str, np.ndarray], seed: int = 0
 ) -> tuple[dict[str, list[str]], str]:
-    """Two captions for each clip of a split, by name, and where they come from: drawn at random, and the nearest clip's.
+    """A random caption and the nearest clip's for each clip of a split, and where they come from.
 
-    From the training split; in a corpus without one from the references of the split's other clips, which the names say.
-    frames: embeddings [time, dim] by clip.
+    From the training split; in a corpus without one from the references of the split's other clips,
+    which the names say. frames: embeddings [time, dim] by clip.
     """
     clips = list(corpus.split(split).clips["clip"])
     alone = "train" not in set(corpus.clips["split"]) or split == "train"
@@ -35,17 +35,18 @@ def make(
 
 
 def random_captions(pool: Sequence[str], n: int, seed: int) -> list[str]:
-    """For each of n clips a caption drawn from a pool, with replacement: good sentences about something else."""
+    """For each of n clips a caption drawn from a pool, with replacement: good sentences about
+    something else."""
     return [pool[i] for i in np.random.default_rng(seed).integers(len(pool), size=n)]
 
 
 def nearest_captions(
     frames: Sequence[np.ndarray], pool: Sequence[np.ndarray], captions: Sequence[str], same: bool = False
 ) -> tuple[list[str], np.ndarray]:
-    """For each clip the caption of the pool's clip that sounds most alike, and the cosine of the two [clips].
+    """For each clip the caption of the pool's clip most alike, and the cosine of the two [clips].
 
-    frames, pool: frame embeddings [time, dim] of clips; alike is the cosine of their means over time. captions: one of
-    each clip of the pool. same: the pool is the clips themselves, and a clip does not find itself.
+    frames, pool: frame embeddings [time, dim] of clips; alike is the cosine of their means over
+    time. captions: one of each clip of the pool. same: the pool is the clips, none finds itself.
     """
     a, b = (_directions(one) for one in (frames, pool))
     cosine = a @ b.T  # [clips, pool]

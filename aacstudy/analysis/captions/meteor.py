@@ -1,8 +1,9 @@
 """One METEOR process for many systems and resamples.
 
-aac-metrics starts METEOR anew for each call, and 9 of its 10 seconds load the paraphrase table; it also keeps the
-statistics of each caption to itself, from which METEOR computes the value of any part of a corpus. So the same jar is
-asked here in the same words (``SCORE`` and ``EVAL`` lines); the numbers equal aac-metrics', which a test holds.
+aac-metrics starts METEOR anew for each call, and 9 of its 10 seconds load the paraphrase table; it
+also keeps the statistics of each caption to itself, from which METEOR computes the value of any
+part of a corpus. So the same jar is asked here in the same words (``SCORE`` and ``EVAL`` lines);
+the numbers equal aac-metrics', which a test holds.
 """
 
 import subprocess
@@ -13,7 +14,8 @@ import numpy as np
 
 from aacstudy.analysis.captions.assets import METEOR, Assets, clean_environment
 
-# Columns of the statistics: words of candidate and reference, chunks, and how many of the words are matched.
+# Columns of the statistics: words of candidate and reference, chunks, and how many of the words are
+# matched.
 _LENGTHS, _CHUNKS, _MATCHED = slice(0, 2), 20, slice(21, 23)
 JAVA_OPTIONS = (
     "-Duser.country=US",
@@ -47,9 +49,9 @@ class Meteor:
         self._process.communicate()
 
     def statistics(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-        """Counts of each caption, float [captions, 23]: METEOR's corpus value is a function of their sum.
+        """Counts of each caption [captions, 23]: METEOR's corpus value is a function of their sum.
 
-        A caption that matches its reference word for word is one chunk by itself, but METEOR counts none of it in a sum.
+        A caption equal to its reference is one chunk by itself, but METEOR counts none in a sum.
         """
         rows = []
         for candidate, many in zip(candidates, references, strict=True):

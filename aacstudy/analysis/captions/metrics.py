@@ -1,7 +1,10 @@
-"""Every number is aac-metrics'; here they are asked for once for many systems, and combined by its own functions.
+"""Every number is aac-metrics', asked for once for many systems and combined by its functions.
 
-METEOR, SPICE, SBERT similarity and fluency errors are scores of one caption and its references: each different
-(clip, caption) pair of all systems is scored once. CIDEr-D weighs words by all references, so it is asked system by system.
+aac-metrics is imported where it is used, as it loads transformers: 8 s of processor time.
+
+METEOR, SPICE, SBERT similarity and fluency errors are scores of one caption and its references:
+each different (clip, caption) pair of all systems is scored once. CIDEr-D weighs words by all
+references, so it is asked system by system.
 """
 
 import subprocess
@@ -14,7 +17,6 @@ import numpy as np
 from aacstudy.analysis.captions import neural
 from aacstudy.analysis.captions.assets import Assets, clean_environment
 from aacstudy.analysis.captions.meteor import Meteor
-from aacstudy.report.provenance import cores
 
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 EXTERNAL = (
@@ -29,8 +31,8 @@ EXTERNAL = (
 class Scores:
     """Numbers of one list of captions, one a clip.
 
-    corpus: the value of the whole list. each: of each caption [captions]. sums: what each caption adds to a value that is no
-    mean [captions, k], with the function that turns sums [m, k] into values [m].
+    corpus: the value of the whole list. each: of each caption [captions]. sums: what each caption
+    adds to a value that is no mean [captions, k], with the function of sums [m, k] to values [m].
     """
 
     corpus: dict[str, float] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Scores:
 
 
 class Pairs:
-    """The different (clip, caption) pairs of all systems, and their scores by metrics that look at one pair alone."""
+    """The different (clip, caption) pairs of all systems and what metrics of single pairs say."""
 
     def __init__(self, references: Sequence[Sequence[str]]):
         self.references = references
@@ -62,7 +64,8 @@ class Pairs:
         return self.scores[name][[self._rows[pair] for pair in enumerate(captions)]]
 
     def score(self, names: Sequence[str], assets: Assets, meteor: Meteor | None) -> None:
-        """Ask the external metrics among ``names``; what breaks is noted in ``failed`` and takes nothing else along."""
+        """Ask the external metrics among ``names``; what breaks is noted in ``failed`` and takes
+        nothing else along."""
         candidates = [caption for _, caption in self._rows]
         references = [list(self.references[clip]) for clip, _ in self._rows]
         models = [name for name in ("sbert_sim", "fer") if name in names]
@@ -91,7 +94,6 @@ def _spice(candidates: list[str], references: list[list[str]], assets: Assets) -
             references,
             cache_path=str(assets.spice),
             java_path=str(assets.java),
-            n_threads=cores(),
             timeout=[1800, 3600],  # seconds; it is known to hang, and to come through the second time
         )
     return each["spice"].numpy()
@@ -119,7 +121,8 @@ def overlap(scores: Scores, captions: list[str], references: list[list[str]]) ->
 
 
 def _bleu_sums(captions: list[str], references: list[list[str]]) -> np.ndarray:
-    """What each caption adds to BLEU [captions, 10]: matches and n-grams by order, its length, the closest reference's."""
+    """What each caption adds to BLEU [captions, 10]: matches and n-grams by order, its length, the
+    closest reference's."""
     from aac_metrics.functional.bleu import _bleu_update
 
     cooked, _ = _bleu_update(captions, references, 4, str.split, [], [])
@@ -177,7 +180,8 @@ def external(scores: Scores, captions: list[str], pairs: Pairs, meteor: Meteor |
 def best_of_beam(
     scores: Scores, beams: list[list[str]], references: list[list[str]], pairs: Pairs, what: Sequence[str]
 ) -> None:
-    """CIDEr-D-max and SPIDEr-max: of each clip's candidates the best by that metric (an oracle, not a system)."""
+    """CIDEr-D-max and SPIDEr-max: of each clip's candidates the best by that metric (an oracle, not
+    a system)."""
     from aac_metrics.functional import cider_d
     from aac_metrics.functional.mult_cands import mult_cands_metric
     from aac_metrics.functional.spider import _spider_from_outputs
@@ -200,7 +204,8 @@ def best_of_beam(
 
 
 def diversity(scores: Scores, captions: list[str], training: frozenset[str] | None) -> None:
-    """How varied the captions are: words, length, different n-grams and captions, captions that training did not hold."""
+    """How varied the captions are: words, length, different n-grams and captions, captions that
+    training did not hold."""
     from aac_metrics.functional import vocab
 
     split = [caption.split() for caption in captions]

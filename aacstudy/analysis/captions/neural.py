@@ -1,7 +1,7 @@
 """SBERT similarity and fluency errors through aac-metrics, in a process of their own.
 
-Hugging Face's libraries read their offline switch and their cache folder when they are imported, perhaps long before; a
-process of its own is sure to ask no host, and gives its memory back.
+Hugging Face's libraries read their offline switch and their cache folder when they are imported,
+perhaps long before; a process of its own is sure to ask no host, and gives its memory back.
 """
 
 import json
@@ -18,8 +18,9 @@ from aacstudy.analysis.captions.assets import FLUENCY, Assets
 def score(
     candidates: Sequence[str], references: Sequence[Sequence[str]], assets: Assets, what: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Scores of each candidate [captions] by name: ``sbert_sim`` (cosine) and ``fer`` (1 where an error is likelier
-    than 0.9), those of ``what``. Raises RuntimeError with the last line of what went wrong."""
+    """Scores of each candidate [captions] by name: ``sbert_sim`` (cosine) and ``fer`` (1 where an
+    error is likelier than 0.9), those of ``what``. Raises RuntimeError with the last line of what
+    went wrong."""
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

@@ -1,7 +1,8 @@
 """Caption scores that were published for this architecture, to read our own beside them.
 
-[P]: arXiv 2308.15090, its abstract. [S]: the same authors' arXiv 2309.00454, the same encoder and decoder trained alone on the
-data set, mean of five seeds (± half of the 95 % interval where it is given). What is not listed is not known to us.
+[P]: arXiv 2308.15090, its abstract. [S]: the same authors' arXiv 2309.00454, the same encoder and
+decoder trained alone on the data set, mean of five seeds (± half of the 95 % interval where it is
+given). What is not listed is not known to us.
 """
 
 CORPORA = {"clotho": "Clotho", "audiocaps": "AudioCaps"}
@@ -19,6 +20,7 @@ SCORES = {  # metric -> data set -> (value, half an interval or None, mark)
 
 
 def text(metric: str, data_set: str) -> str:
-    """Published scores of a metric on Clotho or AudioCaps with their marks, such as "0.298 [P], 0.300 ± 0.005 [S]"."""
+    """Published scores of a metric on Clotho or AudioCaps with their marks, such as "0.298 [P],
+    0.300 ± 0.005 [S]"."""
     found = SCORES.get(metric, {}).get(data_set, ())
     return ", ".join(f"{value:.3f}{f' ± {half:.3f}' if half else ''} [{mark}]" for value, half, mark in found)

@@ -1,4 +1,4 @@
-"""What the captioning notebook shows of several systems: one table, flat results, shares of faults."""
+"""What the captioning notebook shows of several systems: a table, results, shares of faults."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.analysis.captions import METRICS, Evaluation, errors, not_computed, published
-from aacstudy.analysis.retrieval.findings import keyed
-from aacstudy.analysis.statistics import bootstrap_over_seeds
+from aacstudy.analysis.statistics import keyed, over_seeds
 from aacstudy.options import StatisticsOptions
 
 
 def side_by_side(found: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """A row per metric: each system's corpus value, the first one's interval, and why a value is missing."""
+    """A row per metric: each system's corpus value, the first one's interval, and why a value is
+    missing."""
     first, *others = found
     rows = []
     for name, label in METRICS.items():
@@ -30,7 +30,7 @@ def side_by_side(found: Mapping[str, Evaluation]) -> pd.DataFrame:
 def beside_published(found: Evaluation, corpus: str) -> pd.DataFrame:
     """A row per published metric: the value here beside what was published, with its mark.
 
-    corpus: the name of the corpus; published numbers of another one say that they are not of this corpus.
+    corpus: the name of the corpus; published numbers of another one say so.
     """
     own = published.CORPORA.get(corpus)
     rows = []
@@ -45,7 +45,8 @@ def beside_published(found: Evaluation, corpus: str) -> pd.DataFrame:
 def results(
     found: Mapping[str, Evaluation], prefixes: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, float]:
-    """Flat results of each system under its prefix: ``<prefix>.<metric>`` and, where there is an interval, its keys."""
+    """Flat results of each system under its prefix: ``<prefix>.<metric>`` and, where there is an
+    interval, its keys."""
     flat: dict[str, float] = {}
     for prefix, one in zip(prefixes, found.values(), strict=True):
         for name in one.corpus:
@@ -61,16 +62,15 @@ def faults(
     events: pd.DataFrame,
     options: StatisticsOptions,
 ) -> pd.DataFrame:
-    """Shares of captions with each fault: ``fault`` (key), ``row`` (in words), ``what`` (system), value, low, high, n.
+    """Shares of captions by ``fault``, ``row`` (its words), ``what`` (system), with intervals.
 
-    systems: captions [seeds][captions] by name. clips: the clip of each of a system's captions; whole clips are resampled.
+    systems: captions [seeds][captions]. clips: the clip of each caption; whole ones are resampled.
     """
     rows = []
     for what, seeds in systems.items():
         tables = [errors.find(captions, clips[what], events) for captions in seeds]
         for fault in tables[0]:
             values = np.stack([table[fault].to_numpy(dtype=float) for table in tables])
-            draw = (options.resamples, options.seed, options.confidence)
-            found = bootstrap_over_seeds(values, list(clips[what]), *draw)
+            found = over_seeds(values, list(clips[what]), options)
             rows.append({"fault": fault, "row": errors.CATEGORIES[fault], "what": what} | found._asdict())
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Candidates and references of any system as CSV files, checked row by row; errors name file, row and field."""
+"""Candidates and references of any system as CSV files; errors name file, line and field."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _MOST = 10  # names that an error lists
 
 @dataclass(frozen=True)
 class Candidates:
-    """Clips in the file's order, the chosen caption of each and, where the file has ranks, all candidates of each."""
+    """Clips in the file's order, the caption of each and, with ranks, all candidates of each."""
 
     clips: list[str]
     captions: list[str]
@@ -23,10 +23,12 @@ class Candidates:
 
 
 def read_candidates(path: Path) -> Candidates:
-    """Read ``file_name,caption``, or our captions.csv: ``clip,rank,caption,score`` with rank 1 the choice.
+    """Read ``file_name,caption``, or our captions.csv: ``clip,rank,caption,score`` with rank 1 the
+    choice.
 
-    An empty caption stays: a system may well have written nothing, and that scores nothing.
-    Raises ValueError for missing columns, an empty file name, a clip that stands twice, or a clip without rank 1.
+    An empty caption stays: a system may well have written nothing, and that scores nothing. Raises
+    ValueError for missing columns, an empty file name, a clip that stands twice, or a clip without
+    rank 1.
     """
     table = read(path, "file_name,caption", lambda names: "caption" in names and bool(set(CLIP) & set(names)))
     clip = next(name for name in CLIP if name in table)
@@ -51,7 +53,7 @@ def read_candidates(path: Path) -> Candidates:
 def match(
     candidates: Candidates, references: dict[str, list[str]], paths: tuple[Path, Path]
 ) -> list[list[str]]:
-    """References in the order of the candidates; ValueError for clips that only one of the two files has."""
+    """References in the candidates' order; ValueError for clips that only one file has."""
     without = [clip for clip in candidates.clips if clip not in references]
     if without:
         raise ValueError(f"{paths[1]}: no references for {_listed(without)} of {paths[0]}")
@@ -70,7 +72,7 @@ def evaluate_files(
     table: Path | None = None,
     each: Path | None = None,
 ) -> str:
-    """Score one system's file of captions; returns the table as text, and writes it and the captions' scores where asked."""
+    """Score a file of captions: the table as text, and as files where asked."""
     chosen, given = read_candidates(candidates), read_captions(references)
     known = None if training is None else list(read_captions(training)["text"])
     by_clip = given.groupby("clip", sort=False)["text"].apply(list).to_dict()
@@ -88,12 +90,15 @@ def evaluate_files(
 
 
 def as_text(found: Evaluation) -> str:
-    """A table to print: metric, corpus value, interval, or what it needs; below it the tokenizer."""
+    """A table to print: metric, corpus value, interval, or what it needs; below, the tokenizer."""
     lines = []
     for row in found.table().itertuples():
         interval = f" [{row.low:.4f}, {row.high:.4f}]" if row.low == row.low else ""
         lines.append(f"{METRICS[row.metric]:30s} " + (row.remark or f"{row.value:10.4f}{interval}"))
-    about = f"{len(found.each[0])} clips; tokenizer {found.about['tokenizer']}; aac-metrics {found.about['aac-metrics']}"
+    about = (
+        f"{len(found.each[0])} clips; tokenizer {found.about['tokenizer']}; aac-metrics "
+        f"{found.about['aac-metrics']}"
+    )
     java = f"; Java {found.about['Java']}" if found.about["Java"] else ""
     return "\n".join([*lines, f"{about}{java}; 95 % intervals by bootstrap over clips"])
 

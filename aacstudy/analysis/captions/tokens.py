@@ -1,4 +1,4 @@
-"""Captions as the metrics want them: lower-case words with single spaces, by the PTB tokenizer or by ours."""
+"""Captions as metrics want them: lower-case words, single spaces, by the PTB tokenizer or ours."""
 
 import tempfile
 from collections.abc import Iterable
@@ -12,16 +12,17 @@ TOKENIZERS = ("ptb", "ours")
 def tokenised(texts: Iterable[str], assets: Assets, tokenizer: str = "auto") -> tuple[dict[str, str], str]:
     """Map each text to its words joined by spaces; also the tokenizer's name.
 
-    tokenizer: ``ptb`` (Java, as publications have it), ``ours`` (corpus/text.py; 0.04 % of the AudioCaps captions differ)
-    or ``auto``: ptb where it is there. Each text is split on its own, whatever stands beside it.
-    Raises ValueError for ``ptb`` without its files, or another name.
+    tokenizer: ``ptb`` (Java, as publications have it), ``ours`` (corpus/text.py; 0.04 % of the
+    AudioCaps captions differ) or ``auto``: ptb where it is there. Each text is split on its own,
+    whatever stands beside it. Raises ValueError for ``ptb`` without its files, or another name.
     """
     if tokenizer not in ("auto", *TOKENIZERS):
         raise ValueError(f"tokenizer must be auto or one of {TOKENIZERS}, got {tokenizer!r}")
     missing = assets.missing("ptb")
     if tokenizer == "ptb" and missing:
         raise ValueError(f"the PTB tokenizer {missing}")
-    # Java takes many characters for the end of a line, METEOR's protocol parts fields by three bars.
+    # Java takes many characters for the end of a line, METEOR's protocol parts fields by three
+    # bars.
     plain = {text: " ".join(text.replace("|||", " ").split()) for text in texts}
     if tokenizer == "ours" or missing:
         return {text: " ".join(tokenise(clean)) for text, clean in plain.items()}, "ours"

@@ -1,12 +1,13 @@
-"""Normalisations in which audios or captions compete: priors, soft-maxes, neighbourhoods, transport.
+"""Normalisations in which audios or captions compete: priors, soft-max, neighbours, transport.
 
-Pure functions `(scores, bank=None, ...) -> scores` on `[audios, captions]`, higher is better; banks, the marks
-*transductive* and *online* and the errors are those of normalise.py. `pmi` and `inverted_softmax` shift each caption's
-column, so they leave text-to-audio alone. `dual_softmax` maps columns as well; `qb_norm` chooses per audio; `csls`,
-`double_centre` and `sinkhorn` use both axes and can change both directions.
+Pure functions `(scores, bank=None, ...) -> scores` on `[audios, captions]`, higher is better;
+banks, the marks *transductive* and *online* and the errors are those of normalise.py. `pmi` and
+`inverted_softmax` shift each caption's column, so they leave text-to-audio alone. `dual_softmax`
+maps columns as well; `qb_norm` chooses per audio; `csls`, `double_centre`, `sinkhorn` use both.
 """
 
 import numpy as np
+from scipy.special import logsumexp
 
 from aacstudy.analysis.retrieval.normalise import check
 
@@ -14,16 +15,17 @@ SINKHORN_ROUNDS = 50
 
 
 def log_mean_exp(scores) -> np.ndarray:
-    """Log of the mean over audios of exp(scores) `[audios, captions]`: `[captions]`, a caption's prior in the bank."""
+    """Log of the mean over audios of exp(scores) `[audios, captions]`: `[captions]`, a caption's
+    prior in the bank."""
     scores, _ = check(scores)
-    return _log_sum_exp(scores) - np.log(len(scores))
+    return logsumexp(scores, axis=0) - np.log(len(scores))
 
 
 def pmi(scores, bank=None, alpha: float = 1.0, prior=None) -> np.ndarray:
     """Subtract `alpha` times each caption's log-prior: log p(c|a) − α log p̂(c).
 
-    scores: sums of log-probabilities. prior `[captions]`: log p̂ from null audio or from a language model; without
-    one it is the bank's `log_mean_exp`. With α = 1 this is pointwise mutual information.
+    scores: sums of log-probabilities. prior `[captions]`: log p̂ from null audio or from a language
+    model, else the bank's `log_mean_exp`. With α = 1 this is pointwise mutual information.
     """
     scores, bank = check(scores, bank)
     if prior is None:
@@ -42,24 +44,24 @@ def inverted_softmax(scores, bank=None, beta: float = 1.0) -> np.ndarray:
     Source: Smith et al., ICLR 2017, there on cosines.
     """
     scores, bank = check(scores, bank)
-    return scores - _log_sum_exp(beta * bank) / beta
+    return scores - logsumexp(beta * bank, axis=0) / beta
 
 
 def dual_softmax(scores, bank=None, tau: float = 0.1) -> np.ndarray:
-    """exp(s) times each caption's soft-max of s/τ over the scored audios, as a logarithm; always transductive.
+    """Log of exp(s) times each caption's soft-max of s/τ over the audios; always transductive.
 
     The product is of the likelihood, as s itself is negative and a factor below 1 would raise it.
     Source: Cheng et al. 2021 (arXiv 2109.04290), there on cosines.
     """
     scores = _pooled(scores, bank)
-    return scores + scores / tau - _log_sum_exp(scores / tau)
+    return scores + scores / tau - logsumexp(scores / tau, axis=0)
 
 
 def csls(scores, bank=None, across=None, k: int = 10) -> np.ndarray:
-    """Cross-domain similarity local scaling: 2s − r(a) − r(c), r the mean of the top k (of all where there are fewer).
+    """Cross-domain similarity local scaling: 2s − r(a) − r(c), r the mean of the top k at most.
 
-    bank `[bank audios, captions]` gives r(c), across `[audios, bank captions]` gives r(a); without them the scores do.
-    Source: Conneau et al., ICLR 2018.
+    bank `[bank audios, captions]` gives r(c), across `[audios, bank captions]` gives r(a); without
+    them the scores do. Source: Conneau et al., ICLR 2018.
     """
     scores, bank = check(scores, bank)
     _, across = check(scores, across, axis=0)
@@ -67,7 +69,7 @@ def csls(scores, bank=None, across=None, k: int = 10) -> np.ndarray:
 
 
 def qb_norm(scores, bank=None, beta: float = 1.0, k: int = 1) -> np.ndarray:
-    """Inverted soft-max only for audios whose best caption is among the top k of some bank audio, else the scores.
+    """Inverted soft-max for audios whose best caption is in the top k of a bank audio, else scores.
 
     With the scored audios as bank every best caption is, so that is `inverted_softmax` itself.
     Source: Bogolin et al., CVPR 2022 (dynamic inverted soft-max).
@@ -91,7 +93,7 @@ def double_centre(scores, bank=None, across=None) -> np.ndarray:
 
 
 def sinkhorn(scores, bank=None, across=None, tau: float = 0.1, rounds: int = SINKHORN_ROUNDS) -> np.ndarray:
-    """Log of exp(s/τ) after rows and columns were normalised to equal sums in turn; always transductive.
+    """Log of exp(s/τ) with rows and columns normalised to equal sums in turn; always transductive.
 
     Captions come last, so each caption's column sums to exactly 1. Source: Cuturi, NeurIPS 2013.
     """
@@ -113,12 +115,6 @@ def _pooled(scores, *banks) -> np.ndarray:
     if any(bank is not None for bank in banks):
         raise ValueError("this normalisation is of the whole pool: it has no use for a bank")
     return check(scores)[0]
-
-
-def _log_sum_exp(scores) -> np.ndarray:
-    """Log of the sum over rows of exp(scores) `[rows, columns]`, without overflow."""
-    top = scores.max(axis=0)
-    return top + np.log(np.exp(scores - top).sum(axis=0))
 
 
 def _top_mean(scores, k: int) -> np.ndarray:

@@ -1,31 +1,150 @@
-"""Every normalisation on every seed: per-query numbers, intervals, paired differences. Arithmetic only, no files."""
+"""From loss matrices of several seeds to numbers of each query, intervals, paired differences.
+
+First of matrices as they are and as the paper scales them, then of every normalisation (`cell`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from aacstudy.analysis.retrieval import metrics
 from aacstudy.analysis.retrieval.methods import DIRECTIONS, METHODS, ONLINE, TRANSDUCTIVE, Method, Pool, tune
-from aacstudy.analysis.retrieval.normalise import raw
-from aacstudy.analysis.statistics import Difference, Interval, bootstrap_table, difference_table, holm
+from aacstudy.analysis.retrieval.normalise import NORMALISERS, raw
+from aacstudy.analysis.statistics import (
+    Difference,
+    Interval,
+    bootstrap_table,
+    difference_table,
+    holm,
+    keyed,
+    over_seeds,
+    variance_shares,
+)
 from aacstudy.options import StatisticsOptions
 
 KS = (1, 5, 10)
+CURVE = (1, 2, 5, 10, 20, 50)  # k of the curves
+METRICS = ("hit@1", "hit@5", "hit@10", "recall@10", "map@10", "rank", "mrr")
 SHOWN = ("hit@1", "hit@5", "hit@10", "map@10")
 KEPT = ("hit@1", "hit@10")  # what goes into results.json of each cell
 WIDE = 0.005  # a band of tie orders that is reported: half a point
 Pools = Sequence[tuple[Pool, Pool | None]]  # of each seed the scored pool and the one for tuning
 
 
+class Matrix(Protocol):
+    """Sums of −log p `[audios, captions]`, tokens, owners `[captions]`: as Losses, as a Pool."""
+
+    nll: np.ndarray
+    tokens: np.ndarray
+    owners: np.ndarray
+
+
+def mean_loss(matrix: Matrix) -> np.ndarray:
+    """The paper's loss, float64 `[audios, captions]`: nats per token."""
+    return matrix.nll.astype(np.float64) / matrix.tokens
+
+
+def evaluate(scores, matrix: Matrix, direction: str, ties: str = "raw") -> pd.DataFrame:
+    """Retrieval numbers of each query, by scores `[audios, captions]` of a matrix.
+
+    direction: ``t2a`` (captions search audios) or ``a2t``. ties: ``raw`` breaks them by the raw
+    loss and takes the expected value over what is still tied; the others are those of metrics.py.
+    """
+    search = {"t2a": metrics.text_to_audio, "a2t": metrics.audio_to_text}[direction]
+    tie_break, policy = (-mean_loss(matrix), "expected") if ties == "raw" else (None, ties)
+    return search(scores, matrix.owners, ks=KS, ties=policy, tie_break=tie_break)
+
+
+def queries(matrix: Matrix, direction: str, normaliser: str = "raw", ties: str = "raw") -> pd.DataFrame:
+    """`evaluate` of minus the mean loss per token, normalised per caption."""
+    return evaluate(NORMALISERS[normaliser](-mean_loss(matrix)), matrix, direction, ties)
+
+
+def values(tables: Sequence[pd.DataFrame], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of every query `[seeds, queries]` and the audios `[queries]` that cluster them."""
+    found = np.stack([table[metric].to_numpy(dtype=float) for table in tables])
+    return found, tables[0]["audio"].to_numpy()
+
+
+def interval(tables: Sequence[pd.DataFrame], metric: str, options: StatisticsOptions) -> Interval:
+    """Mean of a metric over seeds and queries with its interval; the unit is the audio."""
+    return over_seeds(*values(tables, metric), options)
+
+
+def curves(tables: dict[str, Sequence[pd.DataFrame]], options: StatisticsOptions) -> pd.DataFrame:
+    """hit@k by normaliser and k with intervals, for the curve."""
+    return pd.DataFrame(
+        {"normaliser": normaliser, "k": k} | interval(of_seeds, f"hit@{k}", options)._asdict()
+        for normaliser, of_seeds in tables.items()
+        for k in CURVE
+        if f"hit@{k}" in of_seeds[0]
+    )
+
+
+def chance(matrix: Matrix, direction: str, ks: Sequence[int] = CURVE) -> pd.Series:
+    """hit@k of a random order, by k; exact."""
+    relevant = metrics.relevance_from_owners(matrix.owners, len(matrix.nll))
+    relevant = relevant.T if direction == "t2a" else relevant
+    return pd.Series({k: metrics.chance(relevant, k)[f"hit@{k}"] for k in ks if k <= relevant.shape[1]})
+
+
+def variance(matrices: Sequence[Matrix], options: StatisticsOptions) -> pd.DataFrame:
+    """Shares of the loss variance from captions, audios and their interaction, with intervals.
+
+    Means over seeds. The interval resamples audios (rows) with their captions, and seeds, both with
+    replacement. It is centred on the value: a resample holds matching pairs about twice as often as
+    the sample, which shifts its interaction.
+    """
+    rng = np.random.default_rng(options.seed)
+    losses = [mean_loss(one) for one in matrices]
+    shares = pd.DataFrame([variance_shares(one) for one in losses])
+    draws = []
+    for _ in range(min(options.resamples, 200)):  # enough for shares whose interval is narrow
+        seed = rng.integers(len(matrices))
+        loss, owners = losses[seed], matrices[seed].owners
+        audios = rng.integers(len(loss), size=len(loss))
+        captions = np.concatenate([np.flatnonzero(owners == audio) for audio in audios])
+        draws.append(variance_shares(loss[np.ix_(audios, captions)]))
+    tail = (1 - options.confidence) / 2
+    around = pd.DataFrame(draws) - pd.DataFrame(draws).mean() + shares.mean()
+    low, high = (around.quantile(q).clip(0, 1) for q in (tail, 1 - tail))
+    return pd.DataFrame({"value": shares.mean(), "low": low, "high": high})
+
+
+def retrieval_results(
+    direction: str,
+    tables: dict[str, Sequence[pd.DataFrame]],
+    seeds: Sequence[int],
+    options: StatisticsOptions,
+) -> dict[str, float]:
+    """Results of one direction by normaliser, such as ``a2t.min_max.hit@1``.
+
+    Text-to-audio, which no normaliser of captions changes, is ``t2a.hit@1``.
+    """
+    flat: dict[str, float] = {}
+    for normaliser, of_seeds in tables.items():
+        if direction == "t2a" and normaliser != "raw":
+            continue
+        prefix = direction if direction == "t2a" else f"{direction}.{normaliser}"
+        for metric in (name for name in METRICS if name in of_seeds[0]):
+            means = [table[metric].mean() for table in of_seeds]
+            flat |= keyed(f"{prefix}.{metric}", interval(of_seeds, metric, options), means, seeds)
+        medians = [table["rank"].median() for table in of_seeds]
+        flat[f"{prefix}.median_rank"] = float(np.mean(medians))
+        flat |= keyed(f"{prefix}.median_rank", None, medians, seeds)
+    return flat
+
+
 @dataclass(frozen=True)
 class Cell:
     """One normalisation used in one way, on all seeds.
 
-    values: the parameter of each seed. tables: `evaluate`'s rows of each seed, ties broken by the raw loss. band: hit@1
-    when all ties fall against and for the system, mean over the seeds. tuning: mean reciprocal rank on the pool for
-    tuning, mean over the seeds; None without one.
+    values: the parameter of each seed. tables: `evaluate`'s rows of each seed, ties broken by the
+    raw loss. band: hit@1 when all ties fall against and for the system, mean over the seeds.
+    tuning: mean reciprocal rank on the pool for tuning, mean over the seeds; None without one.
     """
 
     method: Method
@@ -41,7 +160,7 @@ class Cell:
 
     def numbers(self, metric: str) -> np.ndarray:
         """A metric of every query `[seeds, queries]`."""
-        return np.stack([table[metric].to_numpy(dtype=float) for table in self.tables])
+        return values(self.tables, metric)[0]
 
 
 def run(pools: Pools, direction: str, methods: Sequence[Method] = METHODS) -> dict[tuple[str, str], Cell]:
@@ -56,9 +175,9 @@ def run(pools: Pools, direction: str, methods: Sequence[Method] = METHODS) -> di
 
 def cell(pools: Pools, direction: str, method: Method, mark: str) -> Cell:
     """One normalisation on all seeds, its parameter chosen for each on the pool for tuning."""
-    values = tuple(tune(method, other, direction, mark) for _, other in pools)
+    chosen = tuple(tune(method, other, direction, mark) for _, other in pools)
     tables, bands, tuning = [], [], []
-    for (pool, other), value in zip(pools, values):
+    for (pool, other), value in zip(pools, chosen):
         scores = method.apply(pool, direction, mark, value)
         tables.append(evaluate(scores, pool, direction))
         bands.append(tie_band(scores, pool.owners, direction))
@@ -66,23 +185,17 @@ def cell(pools: Pools, direction: str, method: Method, mark: str) -> Cell:
             tuned = method.apply(other, direction, mark, value)
             tuning.append(evaluate(tuned, other, direction)["mrr"].mean())
     known = float(np.mean(tuning)) if len(tuning) == len(pools) else None
-    return Cell(method, mark, values, tuple(tables), tuple(np.mean(bands, axis=0)), known)
+    return Cell(method, mark, chosen, tuple(tables), tuple(np.mean(bands, axis=0)), known)
 
 
 def best(cells: dict[tuple[str, str], Cell], mark: str) -> tuple[str, str]:
-    """The cell of a mark that is best on the pool for tuning; where there is none, the best by hit@1 of those tested."""
+    """The cell of a mark that is best on the pool for tuning; where there is none, the best by
+    hit@1 of those tested."""
     marked = [one for one in cells.values() if one.mark == mark]
     chosen = [one for one in marked if one.tuning is not None]
     if chosen:
         return max(chosen, key=lambda one: one.tuning).key
     return max(marked, key=lambda one: one.numbers("hit@1").mean()).key
-
-
-def evaluate(scores, pool: Pool, direction: str, ties: str = "raw") -> pd.DataFrame:
-    """Retrieval numbers of each query; ties as `findings.queries`."""
-    search = {"t2a": metrics.text_to_audio, "a2t": metrics.audio_to_text}[direction]
-    tie_break, policy = (pool.scores(), "expected") if ties == "raw" else (None, ties)
-    return search(scores, pool.owners, ks=KS, ties=policy, tie_break=tie_break)
 
 
 def tie_band(scores, owners, direction: str) -> tuple[float, float]:
@@ -99,7 +212,8 @@ def tie_band(scores, owners, direction: str) -> tuple[float, float]:
 
 
 def table(cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> pd.DataFrame:
-    """One row per cell: method, mark, the seeds' parameters, each metric with its interval, n, the band where wide."""
+    """One row per cell: method, mark, the seeds' parameters, each metric with its interval, n, the
+    band where wide."""
     found = intervals(cells, SHOWN, options)
     rows = []
     for key, one in cells.items():
@@ -118,8 +232,8 @@ def intervals(
 ) -> dict[tuple[tuple[str, str], str], Interval]:
     """Intervals by cell and metric, all on the same draws."""
     keys = [(key, metric) for key in cells for metric in shown]
-    values = np.stack([cells[key].numbers(metric) for key, metric in keys])
-    found = bootstrap_table(values, _clusters(cells), options.resamples, options.seed, options.confidence)
+    each = np.stack([cells[key].numbers(metric) for key, metric in keys])
+    found = bootstrap_table(each, _clusters(cells), options.resamples, options.seed, options.confidence)
     return dict(zip(keys, found))
 
 
@@ -130,8 +244,8 @@ def differences(
     metric: str = "hit@1",
 ) -> list[Difference]:
     """Paired differences a − b of pairs of cells, all on the same draws and sign flips."""
-    values = np.stack([cells[a].numbers(metric) - cells[b].numbers(metric) for a, b in pairs])
-    return difference_table(values, _clusters(cells), options.resamples, options.seed, options.confidence)
+    each = np.stack([cells[a].numbers(metric) - cells[b].numbers(metric) for a, b in pairs])
+    return difference_table(each, _clusters(cells), options.resamples, options.seed, options.confidence)
 
 
 def compared(
@@ -140,7 +254,8 @@ def compared(
     options: StatisticsOptions,
     metric: str = "hit@1",
 ) -> pd.DataFrame:
-    """Each cell minus each reference: value, low, high and the p-value adjusted (Holm) over the whole table."""
+    """Each cell minus each reference: value, low, high and the p-value adjusted (Holm) over the
+    whole table."""
     pairs = [(key, reference) for reference in references for key in cells if key != reference]
     found = differences(cells, pairs, options, metric)
     adjusted = holm([one.p_value for one in found])
@@ -155,7 +270,8 @@ def compared(
 def honesty(
     cells: dict[tuple[str, str], Cell], options: StatisticsOptions, metric: str = "hit@1"
 ) -> pd.DataFrame:
-    """Online minus transductive of every method that can be both: what it costs not to know the test pool."""
+    """Online minus transductive of every method that can be both: what it costs not to know the
+    test pool."""
     names = [name for name, mark in cells if mark == ONLINE and (name, TRANSDUCTIVE) in cells]
     pairs = [((name, ONLINE), (name, TRANSDUCTIVE)) for name in names]
     found = differences(cells, pairs, options, metric) if pairs else []
@@ -173,14 +289,15 @@ def honesty(
 def by_bank_size(
     pools: Pools, names: Sequence[str], sizes: Sequence[int], options: StatisticsOptions, draws: int = 3
 ) -> pd.DataFrame:
-    """A2T hit@1 of online methods with ever larger banks of audios: ``method``, ``audios``, value, low, high.
+    """A2T hit@1 of online methods with ever larger banks: ``method``, ``audios``, value, low, high.
 
-    Each size is drawn ``draws`` times from the bank (once where it is all of it) and averaged; the parameter is chosen
-    for each with the same bank on the pool for tuning. The interval is over test audios and seeds, at these draws.
+    Each size is drawn ``draws`` times from the bank (once where it is all of it) and averaged; the
+    parameter is chosen for each with the same bank on the pool for tuning. The interval is over
+    test audios and seeds, at these draws.
     """
     rng = np.random.default_rng(options.seed)
     whole = len(pools[0][0].audio_bank)
-    rows, values = [], []
+    rows, hits = [], []
     chosen = [method for method in METHODS if method.name in names]
     for size in sorted({min(size, whole) for size in sizes}):
         samples = [rng.permutation(whole)[:size] for _ in range(1 if size == whole else draws)]
@@ -188,17 +305,17 @@ def by_bank_size(
         for method in chosen:
             found = [cell(one, "a2t", method, ONLINE).numbers("hit@1") for one in smaller]
             rows.append({"method": method.name, "audios": size})
-            values.append(np.mean(found, axis=0))
-    clusters = np.arange(values[0].shape[1])
-    found = bootstrap_table(np.stack(values), clusters, options.resamples, options.seed, options.confidence)
+            hits.append(np.mean(found, axis=0))
+    clusters = np.arange(hits[0].shape[1])
+    found = bootstrap_table(np.stack(hits), clusters, options.resamples, options.seed, options.confidence)
     return pd.DataFrame([row | one._asdict() for row, one in zip(rows, found)])
 
 
 def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFrame:
     """Largest change of any query's rank by each method, in both directions, over all seeds.
 
-    Columns: ``method``; ``normalises`` captions, audios or both; ``a2t``, ``t2a``: against the unnormalised scores of
-    the method's unit (sums or means). Parameters are the defaults; ties are broken by the raw loss.
+    Columns: ``method``; ``normalises`` captions, audios or both; ``a2t``, ``t2a``: against the
+    unnormalised scores of the method's unit. Parameters are defaults; the raw loss breaks ties.
     """
     rows = []
     before = {
@@ -222,24 +339,26 @@ def rank_changes(pools: Pools, methods: Sequence[Method] = METHODS) -> pd.DataFr
 
 
 def held(changes: pd.DataFrame) -> list[bool]:
-    """Of `rank_changes`' rows that normalise one axis: whether the direction that must not change did not."""
+    """Of `rank_changes`' rows that normalise one axis: whether the direction that must not change
+    did not."""
     spared = {"captions": "t2a", "audios": "a2t"}
     one_axis = changes[changes["normalises"] != "both"]
     return [row[spared[row["normalises"]]] == 0 for row in one_axis.to_dict("records")]
 
 
 def smallest_bank(grown: pd.DataFrame, method: str, target: float) -> int | None:
-    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1; None where none do."""
+    """The fewest bank audios with which a method of `by_bank_size` reaches a hit@1; None where none
+    do."""
     enough = grown[(grown["method"] == method) & (grown["value"] >= target)]
     return None if enough.empty else int(enough["audios"].min())
 
 
 def results(prefix: str, cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> dict[str, float]:
-    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with ``.low``, ``.high`` and ``.n``."""
+    """Flat numbers of every cell: ``a2t.grid.min_max.transductive.hit@1`` with ``.low``, ``.high``
+    and ``.n``."""
     flat = {}
     for ((name, mark), metric), found in intervals(cells, KEPT, options).items():
-        key = f"{prefix}.grid.{name}.{mark}.{metric}"
-        flat |= {key: found.value, f"{key}.low": found.low, f"{key}.high": found.high, f"{key}.n": found.n}
+        flat |= keyed(f"{prefix}.grid.{name}.{mark}.{metric}", found)
     return flat
 
 
@@ -254,5 +373,5 @@ def _clusters(cells: dict[tuple[str, str], Cell]) -> np.ndarray:
 def _chosen(one: Cell) -> str:
     if not one.method.parameter:
         return ""
-    values = sorted({f"{value:g}" for value in one.values}, key=float)
-    return f"{one.method.parameter} = {', '.join(values)}"
+    chosen = sorted({f"{value:g}" for value in one.values}, key=float)
+    return f"{one.method.parameter} = {', '.join(chosen)}"

@@ -1,11 +1,12 @@
 """Hubness: how unevenly a ranking spreads its top places over the items.
 
-N_k(j) is how many queries have item j in their top k. Items that no query retrieves count with 0: leaving them out
-hides the anti-hubs. Items tied at the k-th place share the places that remain equally, so N_k is the expectation
-over a random order of tied items and always sums to k x queries.
+N_k(j) is how many queries have item j in their top k. Items that no query retrieves count with 0:
+leaving them out hides the anti-hubs. Items tied at the k-th place share the places that remain
+equally, so N_k is the expectation over a random order of tied items and always sums to k x queries.
 """
 
 import numpy as np
+from scipy.stats import skew
 
 _BLOCK = 2_000_000
 
@@ -13,10 +14,10 @@ _BLOCK = 2_000_000
 def occurrences(scores, k: int, axis: int = 1) -> np.ndarray:
     """Count for each item the queries that have it in their top k.
 
-    scores `[queries, items]` for axis=1, `[items, queries]` for axis=0: `axis` is where the items lie, so on
-    `[audios, captions]` axis=1 counts captions (audio-to-text) and axis=0 audios (text-to-audio).
-    Returns N_k, float `[items]`, zeros included, of sum k x queries.
-    Raises ValueError for NaN, for k below 1 and for k above the number of items.
+    scores `[queries, items]` for axis=1, `[items, queries]` for axis=0: `axis` is where the items
+    lie, so on `[audios, captions]` axis=1 counts captions (audio-to-text) and axis=0 audios
+    (text-to-audio). Returns N_k, float `[items]`, zeros included, of sum k x queries. Raises
+    ValueError for NaN, for k below 1 and for k above the number of items.
     """
     return sum(share.sum(axis=0) for share in _top_shares(scores, k, axis))
 
@@ -24,16 +25,15 @@ def occurrences(scores, k: int, axis: int = 1) -> np.ndarray:
 def hubness(scores, k: int, axis: int = 1) -> dict[str, float]:
     """Describe the distribution of N_k over the items.
 
-    scores and axis as `occurrences`. Returns `k`, `queries`, `items`, and
-    `skewness`: third standardised moment of N_k (population; 0 if all are equal);
-    `robin_hood`: share of all occurrences that would have to move to make them equal, in [0, 1);
-    `anti_hub_share`: share of the items that are in no query's top k, expected over tie orders;
-    `largest`: largest N_k, in queries;
-    `distinct_top1_share`: number of different items that come first for some query, expected over tie orders, as
-    a share of the most there could be, min(queries, items).
-    Ties: without them the two expectations are plain counts. With them N_k > 0 would not do: after min-max every
-    caption ties for a first place, yet only one per audio can have it.
-    Source: Radovanovic et al., JMLR 2010 (skewness); Feldbauer et al., 2018 (Robin Hood index).
+    scores and axis as `occurrences`. Returns `k`, `queries`, `items`, and `skewness`: third
+    standardised moment of N_k (population; 0 if all are equal); `robin_hood`: share of all
+    occurrences that would have to move to make them equal, in [0, 1); `anti_hub_share`: share of
+    the items that are in no query's top k, expected over tie orders; `largest`: largest N_k, in
+    queries; `distinct_top1_share`: number of different items that come first for some query,
+    expected over tie orders, as a share of the most there could be, min(queries, items). Ties:
+    without them the two expectations are plain counts. With them N_k > 0 would not do: after
+    min-max every caption ties for a first place, yet only one per audio can have it. Source:
+    Radovanovic et al., JMLR 2010 (skewness); Feldbauer et al., 2018 (Robin Hood index).
     """
     counts, missed = 0.0, 1.0
     queries = 0
@@ -61,20 +61,20 @@ def hubness(scores, k: int, axis: int = 1) -> dict[str, float]:
 
 def skewness(counts) -> float:
     """Third standardised moment of `counts [items]`, population form; 0 where all are equal."""
-    centred = np.asarray(counts, dtype=float) - np.mean(counts)
-    if np.allclose(centred, 0):  # shares of tied places are sums of fractions: equal up to rounding
-        return 0.0
-    return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
+    # shares of tied places are sums of fractions: equal up to rounding
+    return 0.0 if np.allclose(counts - np.mean(counts), 0) else float(skew(counts))
 
 
 def robin_hood(counts) -> float:
-    """Share of the total of `counts [items]` above the mean: 0 if all are equal, near 1 if one item has all."""
+    """Share of the total of `counts [items]` above the mean: 0 if all are equal, near 1 if one item
+    has all."""
     counts = np.asarray(counts, dtype=float)
     return float(np.abs(counts - counts.mean()).sum() / (2 * counts.sum()))
 
 
 def _top_shares(scores, k, axis):
-    """Yield blocks `[some queries, items]` of the probability that each item is in the query's top k."""
+    """Yield blocks `[some queries, items]` of the probability that each item is in the query's top
+    k."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or axis not in (0, 1):
         raise ValueError(

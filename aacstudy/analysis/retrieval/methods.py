@@ -1,7 +1,7 @@
-"""The grid of normalisations: which of them, on which pool, with which bank, and how their parameter is chosen.
+"""The grid of normalisations: which, on which pool, with which bank, with which parameter.
 
-A2T ranks captions for an audio, so there each caption is normalised; T2A ranks audios for a caption, so there each
-audio is. Methods that use both axes give one matrix for both directions.
+A2T ranks captions for an audio, so there each caption is normalised; T2A ranks audios for a
+caption, so there each audio is. Methods that use both axes give one matrix for both directions.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ TRANSDUCTIVE, ONLINE = "transductive", "online"
 class Pool:
     """One audio × caption matrix, and what its normalisations may know beside it.
 
-    nll `[audios, captions]`: sums of −log p; tokens, owners `[captions]`. The banks are sums of the same model:
-    audio_bank `[bank audios, captions]`, caption_bank `[audios, bank captions]` with caption_bank_tokens; None where
-    there is none. priors: log-probabilities `[captions]` of models that hear nothing, by name.
+    nll `[audios, captions]`: sums of −log p; tokens, owners `[captions]`. The banks are sums of the
+    same model: audio_bank `[bank audios, captions]`, caption_bank `[audios, bank captions]` with
+    caption_bank_tokens; None where there is none. priors: log-probabilities `[captions]`.
     """
 
     nll: np.ndarray
@@ -57,9 +57,9 @@ class Pool:
 class Method:
     """A normalisation and how it is used.
 
-    sums: works on sums instead of means per token. parameter, choices: what is tuned, and among which values;
-    default where nothing can be tuned. prior: takes this entry of the pool's priors, needs no other audio, and
-    exists for captions only. both: uses both axes. pooled: needs the whole test pool.
+    sums: works on sums instead of means per token. parameter, choices: what is tuned, and among
+    which values; default where nothing can be tuned. prior: takes this entry of the pool's priors,
+    needs no other audio, is for captions only. both: uses both axes. pooled: needs the whole pool.
     """
 
     name: str
@@ -131,8 +131,8 @@ METHODS = (
 def tune(method: Method, pool: Pool | None, direction: str, mark: str) -> float | None:
     """The parameter value of best mean reciprocal rank on a pool that is not the test pool.
 
-    None for a method without parameter; its default where there is no pool, or the pool lacks what the mark needs.
-    Equal values: the first of the choices.
+    None for a method without parameter; its default where there is no pool, or the pool lacks what
+    the mark needs. Equal values: the first of the choices.
     """
     if not method.parameter:
         return None
@@ -146,7 +146,8 @@ def tune(method: Method, pool: Pool | None, direction: str, mark: str) -> float 
 
 
 def reciprocal_rank(scores, owners, direction: str) -> float:
-    """Mean over queries of 1 / rank of the best relevant item, ties counted in its favour; quick, for tuning."""
+    """Mean over queries of 1 / rank of the best relevant item, ties counted in its favour; quick,
+    for tuning."""
     own = scores[owners, np.arange(len(owners))]  # [captions]
     if direction == "t2a":
         ranks = 1 + np.count_nonzero(scores > own, axis=0)  # [captions]

@@ -2,11 +2,12 @@
 
 Rows are audios, columns are captions, and a higher score is better (score = -loss).
 
-A ranking with ties is a row of *tie groups*. For one group write `before` for the items that score strictly
-better, `relevant_before` for the relevant ones among them, `tied` for its size and `relevant` for the relevant
-items in it. Every metric here depends only on the groups that hold a relevant item, and its mean over all
-orders of the tied items has a closed form in these four counts. So no item order is ever chosen, and the index
-order of the input (where the ground truth often stands first) cannot leak into a result.
+A ranking with ties is a row of *tie groups*. For one group write `before` for the items that score
+strictly better, `relevant_before` for the relevant ones among them, `tied` for its size and
+`relevant` for the relevant items in it. Every metric here depends only on the groups that hold a
+relevant item, and its mean over all orders of the tied items has a closed form in these four
+counts. So no item order is ever chosen, and the index order of the input (where the ground truth
+often stands first) cannot leak into a result.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ POLICIES = ("expected", "optimistic", "pessimistic")
 
 
 class TieGroups(NamedTuple):
-    """Tie groups that hold a relevant item, ordered by query and then best first; each field `[groups]`."""
+    """Tie groups that hold a relevant item, by query and then best first; each field `[groups]`."""
 
     query: np.ndarray
     before: np.ndarray
@@ -28,33 +29,30 @@ class TieGroups(NamedTuple):
     relevant: np.ndarray
 
 
-def relevance_from_owners(owners, n_audios: int, identical_text=None) -> np.ndarray:
-    """Mark which captions belong to which audio; any number of captions per audio.
+def relevance_from_owners(owners, n_audios: int) -> np.ndarray:
+    """Mark which captions belong to which audio: bool `[audios, captions]`.
 
-    owners `[captions]`: index of each caption's audio; identical_text `[captions]`: optional texts, captions with
-    exactly equal text then count for each of their audios. Returns bool `[audios, captions]`.
-    Raises ValueError for an owner outside `0 .. n_audios - 1` or a text count that differs from the owners.
+    owners `[captions]`: row of each caption's audio. Raises ValueError for one that is not there.
     """
-    owners = _check_owners(owners, n_audios)
-    if identical_text is None:
-        return np.arange(n_audios)[:, None] == owners[None, :]
-    texts = np.asarray(identical_text)
-    if texts.shape != owners.shape:
+    owners = np.asarray(owners)
+    if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
         raise ValueError(
-            f"identical_text has shape {texts.shape}, owners {owners.shape}: one text per caption"
+            f"owners must be [captions] of integers, got shape {owners.shape}, type {owners.dtype}"
         )
-    unique, code = np.unique(texts, return_inverse=True)
-    has_text = np.zeros((n_audios, len(unique)), dtype=bool)
-    has_text[owners, code] = True
-    return has_text[:, code]
+    wrong = np.flatnonzero((owners < 0) | (owners >= n_audios))
+    if len(wrong):
+        raise ValueError(
+            f"owners[{wrong[0]}] = {owners[wrong[0]]}, expected an audio from 0 to {n_audios - 1}"
+        )
+    return np.arange(n_audios)[:, None] == owners
 
 
 def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieGroups:
-    """Count, for each tie group that holds a relevant item, what stands before it and what is in it.
+    """Count, for each tie group that holds a relevant item, what stands before and in it.
 
-    scores, tie_break `[queries, items]`, relevant bool `[queries, items]`. `tie_break` orders items of equal score.
-    The optimistic policy keeps of each group only its relevant items at its head, the pessimistic at its tail.
-    Time grows with relevant pairs x items, memory does not. Errors as `evaluate`.
+    scores, tie_break `[queries, items]`, relevant bool `[queries, items]`. `tie_break` orders items
+    of equal score. The optimistic policy keeps of each group only its relevant items at its head,
+    the pessimistic at its tail. Time grows with relevant pairs x items. Errors as `evaluate`.
     """
     scores, relevant, tie_break = _check(scores, relevant, tie_break)
     if ties not in POLICIES:
@@ -65,7 +63,8 @@ def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieG
     ends = np.searchsorted(query, np.arange(len(scores) + 1))
     for row, start, stop in zip(range(len(scores)), ends, ends[1:]):
         second = None if tie_break is None else tie_break[row]
-        # What stands before a relevant item and ties with it: among all items, then among the relevant ones.
+        # What stands before a relevant item and ties with it: among all items, then among the
+        # relevant ones.
         inside = item[start:stop]
         counts[::2, start:stop] = _standing(scores[row], inside, second)
         own_second = None if second is None else second[inside]
@@ -79,7 +78,7 @@ def tie_groups(scores, relevant, ties: str = "expected", tie_break=None) -> TieG
 
 
 def _standing(scores, chosen, second):
-    """How many of the items score better than each chosen one, and how many tie with it (itself included).
+    """How many items score better than each chosen one, and how many tie with it, itself included.
 
     scores, second (or None) `[items]`, chosen `[some]`: indices. Returns two rows `[some]`.
     """
@@ -98,15 +97,17 @@ def _standing(scores, chosen, second):
 def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:
     """Score each query's ranking of the items.
 
-    scores `[queries, items]`, relevant bool of the same shape. `ties`: 'expected' is the exact mean over all orders
-    of tied items, 'optimistic' and 'pessimistic' put the relevant ones first or last. `tie_break`: optional scores
-    used under `scores` (with the raw scores: the authors' policy, named 'raw'); what still ties follows `ties`.
+    scores `[queries, items]`, relevant bool of the same shape. `ties`: 'expected' is the exact mean
+    over all orders of tied items, 'optimistic' and 'pessimistic' put the relevant ones first or
+    last. `tie_break`: optional scores used under `scores` (with the raw scores: the authors'
+    policy, named 'raw'); what still ties follows `ties`.
 
-    Returns one row per query, in order: `hit@k` (any relevant item in the top k), `recall@k` (share of the relevant
-    items in the top k), `map@10` (precision summed over the hits in the top 10, divided by min(10, relevant
-    items)), `rank` (of the first relevant item, from 1) and `mrr` (its reciprocal, without a cut).
-    Raises ValueError for NaN (naming row and column), unequal shapes, a query without relevant item, a k below 1.
-    Source: expectation over ties as McSherry and Najork, ECIR 2008.
+    Returns one row per query, in order: `hit@k` (any relevant item in the top k), `recall@k` (share
+    of the relevant items in the top k), `map@10` (precision summed over the hits in the top 10,
+    divided by min(10, relevant items)), `rank` (of the first relevant item, from 1) and `mrr` (its
+    reciprocal, without a cut). Raises ValueError for NaN (naming row and column), unequal shapes, a
+    query without relevant item, a k below 1. Source: expectation over ties as McSherry and Najork,
+    ECIR 2008.
     """
     if any(k < 1 for k in ks):
         raise ValueError(f"ks = {tuple(ks)}: each k must be at least 1")
@@ -122,51 +123,36 @@ def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=
     return pd.DataFrame(columns)
 
 
-def text_to_audio(
-    scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None, identical_text=None
-) -> pd.DataFrame:
+def text_to_audio(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:
     """Evaluate each caption as a query over all audios.
 
-    scores, tie_break `[audios, captions]`, owners and identical_text `[captions]`. Returns `evaluate`'s table, one
-    row per caption, after a column `audio`: the caption's owner, the unit to cluster by. Errors as `evaluate`.
+    scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one row
+    per caption, after a column `audio`: its owner, the unit to cluster by. Errors as `evaluate`.
     """
-    scores, tie_break, relevant = _oriented(scores, owners, tie_break, identical_text)
+    scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     turned = None if tie_break is None else np.ascontiguousarray(tie_break.T)
     table = evaluate(np.ascontiguousarray(scores.T), np.ascontiguousarray(relevant.T), ks, ties, turned)
     table.insert(0, "audio", np.asarray(owners))
     return table
 
 
-def audio_to_text(
-    scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None, identical_text=None
-) -> pd.DataFrame:
+def audio_to_text(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:
     """Evaluate each audio as a query over all captions.
 
-    scores, tie_break `[audios, captions]`, owners and identical_text `[captions]`. Returns `evaluate`'s table, one
-    row per audio, after a column `audio`: its index. Errors as `evaluate`; an audio without caption is one.
+    scores, tie_break `[audios, captions]`, owners `[captions]`. Returns `evaluate`'s table, one row
+    per audio, after a column `audio`: its index. Errors as `evaluate`: also without a caption.
     """
-    scores, tie_break, relevant = _oriented(scores, owners, tie_break, identical_text)
+    scores, tie_break, relevant = _oriented(scores, owners, tie_break)
     table = evaluate(scores, relevant, ks, ties, tie_break)
     table.insert(0, "audio", np.arange(len(table)))
     return table
 
 
-def summary(table: pd.DataFrame) -> dict[str, float]:
-    """Average each metric over the queries.
-
-    table: from `evaluate` or a direction. Returns the mean of each column but `audio` and `rank`, as shares in
-    [0, 1], and `mean_rank` and `median_rank` (of the queries' expected ranks), counted from 1.
-    """
-    means = table.drop(columns=["audio", "rank"], errors="ignore").mean()
-    ranks = {"mean_rank": float(table["rank"].mean()), "median_rank": float(table["rank"].median())}
-    return {name: float(value) for name, value in means.items()} | ranks
-
-
 def chance(relevant, k: int) -> dict[str, float]:
     """Exact mean hit@k and recall@k of a random order of the items.
 
-    relevant bool `[queries, items]`. Returns `{'hit@k': share, 'recall@k': share}` with k filled in.
-    Source: the hypergeometric distribution.
+    relevant bool `[queries, items]`. Returns `{'hit@k': share, 'recall@k': share}` with k filled
+    in. Source: the hypergeometric distribution.
     """
     relevant = np.asarray(relevant, dtype=bool)
     items = relevant.shape[1]
@@ -176,7 +162,8 @@ def chance(relevant, k: int) -> dict[str, float]:
 
 
 def _all_missed(tied, relevant, places):
-    """Probability that `places` draws without replacement from `tied` items hit none of the `relevant`."""
+    """Probability that `places` draws without replacement from `tied` items hit none of the
+    `relevant`."""
     missed = np.ones(len(tied))
     for i in range(int(places.max(initial=0))):
         factor = np.maximum(tied - relevant - i, 0) / np.maximum(tied - i, 1)
@@ -185,7 +172,8 @@ def _all_missed(tied, relevant, places):
 
 
 def _hit(head: TieGroups, k: int):
-    # Only the best group counts: any later one begins after it, and if that is within k, the best one is whole.
+    # Only the best group counts: any later one begins after it, and if that is within k, the best
+    # one is whole.
     places = np.clip(k - head.before, 0, head.tied)
     return 1 - _all_missed(head.tied, head.relevant, places)
 
@@ -219,30 +207,17 @@ def _reciprocal_rank(head: TieGroups):
     return value
 
 
-def _oriented(scores, owners, tie_break, identical_text):
-    # Checked before any transpose, so that an error names the caller's row (audio) and column (caption).
+def _oriented(scores, owners, tie_break):
+    # Checked before any transpose, so that an error names the caller's row (audio) and column
+    # (caption).
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] != len(owners):
         raise ValueError(
             f"scores has shape {scores.shape}, expected [audios, {len(owners)} captions as in owners]"
         )
-    relevant = relevance_from_owners(owners, len(scores), identical_text)
+    relevant = relevance_from_owners(owners, len(scores))
     scores, relevant, tie_break = _check(scores, relevant, tie_break, need_relevant=False)
     return scores, tie_break, relevant
-
-
-def _check_owners(owners, n_audios: int) -> np.ndarray:
-    owners = np.asarray(owners)
-    if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
-        raise ValueError(
-            f"owners must be [captions] of integers, got shape {owners.shape}, type {owners.dtype}"
-        )
-    wrong = np.flatnonzero((owners < 0) | (owners >= n_audios))
-    if len(wrong):
-        raise ValueError(
-            f"owners[{wrong[0]}] = {owners[wrong[0]]}, expected an audio from 0 to {n_audios - 1}"
-        )
-    return owners
 
 
 def _check(scores, relevant, tie_break, need_relevant=True):

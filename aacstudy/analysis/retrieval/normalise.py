@@ -1,15 +1,15 @@
-"""Normalisations of each caption's scores by their location and scale: pure functions `(scores, bank=None) -> scores`.
+"""Normalisations of captions by location and scale: pure functions `(scores, bank=None)`.
 
-Rows are audios, columns are captions, a higher score is better (score = -loss). Each function maps every caption
-column by a strictly increasing map (`percentile` by one that ties), so it can change audio-to-text results only: the
-order of audios under one caption stays. `per_audio` turns any of them to the other axis.
+Rows are audios, columns are captions, a higher score is better (score = -loss). Each function maps
+every caption column by a strictly increasing map (`percentile` by one that ties), so it can change
+audio-to-text results only: the order of audios under a caption stays. `per_audio` turns the axis.
 
-*Transductive* (`bank=None`): the statistics come from the scored audios themselves, that is from the whole test
-pool, which a system that answers one query at a time does not have. *Online* (`bank` given): they come from other
-audios, `bank [bank audios, captions]` with the same captions, so the result for an audio does not depend on which
-others are tested beside it.
+*Transductive* (`bank=None`): the statistics come from the scored audios themselves, that is from
+the whole test pool, which a system that answers one query at a time does not have. *Online* (`bank`
+given): they come from other audios, `bank [bank audios, captions]` with the same captions, so the
+result for an audio does not depend on which others are tested beside it.
 
-Errors: ValueError for a value that is not finite (naming row and column) and for a bank of other captions.
+Errors: ValueError for a value that is not finite, with its place, or a bank of other captions.
 """
 
 from collections.abc import Callable
@@ -29,11 +29,12 @@ def raw(scores, bank=None) -> np.ndarray:
 def min_max(scores, bank=None) -> np.ndarray:
     """Map each caption's scores so that the bank's lowest becomes 0 and its highest 1.
 
-    scores `[audios, captions]`, bank `[bank audios, captions]` or None. Values outside the bank's range are not
-    clipped: clipping would tie them. A column that is constant in the bank gives 0.5 everywhere: it carries no
-    information. Transductive use gives each caption an exact 1, so an audio that is the best of several captions
-    has them tied: state the tie policy (`metrics.evaluate(tie_break=raw scores)` is the authors').
-    Source: arXiv 2308.15090, there on losses (lowest loss 0); here on scores (highest score 1).
+    scores `[audios, captions]`, bank `[bank audios, captions]` or None. Values outside the bank's
+    range are not clipped: clipping would tie them. A column that is constant in the bank gives 0.5
+    everywhere: it carries no information. Transductive use gives each caption an exact 1, so an
+    audio that is the best of several captions has them tied: state the tie policy
+    (`metrics.evaluate(tie_break=raw scores)` is the authors'). Source: arXiv 2308.15090, there on
+    losses (lowest loss 0); here on scores (highest score 1).
     """
     scores, bank = check(scores, bank)
     low, high = bank.min(axis=0), bank.max(axis=0)  # [captions]
@@ -43,17 +44,17 @@ def min_max(scores, bank=None) -> np.ndarray:
 def z_score(scores, bank=None) -> np.ndarray:
     """Centre each caption's scores at the bank's mean, in units of the bank's standard deviation.
 
-    scores `[audios, captions]`, bank `[bank audios, captions]` or None. The deviation is the population's (divided
-    by the number of audios). A column that is constant in the bank gives 0 everywhere.
+    scores `[audios, captions]`, bank `[bank audios, captions]` or None. The deviation is the
+    population's. A column that is constant in the bank gives 0 everywhere.
     """
     scores, bank = check(scores, bank)
     return _standard(scores, bank.mean(axis=0), bank.std(axis=0), _constant(bank), 0.0)
 
 
 def robust_z(scores, bank=None) -> np.ndarray:
-    """As `z_score` with the median and the median absolute deviation (scaled to the normal's deviation).
+    """As `z_score` with the median and the median absolute deviation, scaled to the normal's.
 
-    A column half of whose bank is one value has no such deviation; its standard deviation stands in.
+    A column half of whose bank is one value has none; its standard deviation stands in.
     """
     scores, bank = check(scores, bank)
     middle = np.median(bank, axis=0)  # [captions]
@@ -69,7 +70,7 @@ def centre(scores, bank=None) -> np.ndarray:
 
 
 def scale(scores, bank=None) -> np.ndarray:
-    """Divide by each caption's standard deviation over the bank: the scale of `z_score` without its location.
+    """Divide by each caption's standard deviation over the bank: `z_score` without its location.
 
     A column that is constant in the bank is left as it is.
     """
@@ -78,7 +79,8 @@ def scale(scores, bank=None) -> np.ndarray:
 
 
 def shift_min(scores, bank=None) -> np.ndarray:
-    """Subtract each caption's lowest score in the bank: the location of `min_max` without its scale."""
+    """Subtract each caption's lowest score in the bank: the location of `min_max` without its
+    scale."""
     scores, bank = check(scores, bank)
     return scores - bank.min(axis=0)
 
@@ -95,7 +97,7 @@ def divide_range(scores, bank=None) -> np.ndarray:
 def percentile(scores, bank=None) -> np.ndarray:
     """Share of the bank's audios that score below, per caption; in [0, 1].
 
-    Ties are many, all beyond the bank's ends among them: break them by the raw scores (`evaluate(tie_break=...)`).
+    Ties are many, all beyond the bank's ends among them: break them by the raw scores.
     """
     scores, bank = check(scores, bank)
     ordered = np.sort(bank.T, axis=1)  # [captions, bank audios]
@@ -104,9 +106,9 @@ def percentile(scores, bank=None) -> np.ndarray:
 
 
 def per_audio(normalise: Callable) -> Callable:
-    """Turn a normalisation of captions into the same one of audios: `(scores, bank=None, **parameters)`.
+    """Turn a normalisation of captions into the same one of audios.
 
-    The bank is then `[audios, bank captions]`: the same audios with other captions. Text-to-audio is what can change.
+    The bank is then `[audios, bank captions]`; text-to-audio is what can change.
     """
 
     def turned(scores, bank=None, **parameters) -> np.ndarray:
@@ -121,7 +123,8 @@ NORMALISERS = {"raw": raw, "min_max": min_max, "z": z_score}
 
 
 def check(scores, bank=None, axis: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and bank (without one the scores again) as finite float64 matrices that agree along `axis`."""
+    """Return scores and bank (without one the scores again) as finite float64 matrices that agree
+    along `axis`."""
     scores = _finite("scores", scores)
     if bank is None:
         return scores, scores

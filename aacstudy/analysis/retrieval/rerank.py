@@ -1,4 +1,4 @@
-"""Two systems in a row: the first finds a few items for each query, the second puts these in order."""
+"""Two systems in a row: the first finds some items for each query, the second orders these."""
 
 import numpy as np
 
@@ -6,11 +6,12 @@ from aacstudy.analysis.retrieval.normalise import check
 
 
 def rerank(first, second, depth: int = 10, direction: str = "t2a") -> np.ndarray:
-    """Scores of a first system whose top ``depth`` of each query are put in order by a second system.
+    """Scores of a first system whose top ``depth`` of each query a second system puts in order.
 
-    first, second `[audios, captions]`, higher is better; direction ``t2a`` (captions search audios) or ``a2t``, the only
-    one in which the result `[audios, captions]` may be ranked. What lies behind the top keeps its order; items that tie
-    at the cut all get in. ValueError for unequal shapes, another direction or a depth below 1.
+    first, second `[audios, captions]`, higher is better; direction ``t2a`` (captions search audios)
+    or ``a2t``, the only one in which the result `[audios, captions]` may be ranked. What lies
+    behind the top keeps its order; items that tie at the cut all get in. ValueError for unequal
+    shapes, another direction or a depth below 1.
     """
     first, second = check(first)[0], check(second)[0]
     if first.shape != second.shape or depth < 1 or direction not in ("t2a", "a2t"):

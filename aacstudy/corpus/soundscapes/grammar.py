@@ -5,6 +5,7 @@ generic ones that fit every clip, words that the audio cannot explain (measured 
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,6 +271,21 @@ def captions(
             raise RuntimeError(f"the grammar has no unused caption left for {kind} {events}")
         taken.add(candidate.text)
         found.append(candidate)
+    return found
+
+
+def class_phrases(phrases: Mapping[str, Sequence[tuple[str, str, str]]] = PHRASES) -> dict[str, str]:
+    """One caption per class, of its most usual phrase: ``{"dog": "A dog barks."}``, in their order.
+
+    They are labels for zero-shot tagging, so no two may be equal: ValueError naming such classes.
+    """
+    found: dict[str, str] = {}
+    for name, (usual, *_) in phrases.items():
+        subject, finite, _ = usual
+        text = _sentence(f"{subject} {finite}")
+        if twin := next((other for other, said in found.items() if said == text), None):
+            raise ValueError(f"the classes {twin!r} and {name!r} have the same phrase: {text!r}")
+        found[name] = text
     return found
 
 

@@ -1,7 +1,8 @@
 """Published captioners as ours: the DCASE 2024 baseline and CoNeTTE, with their vocabularies.
 
-Names, shapes and settings: arXiv 2309.00454, and the public code of both. How many attention heads a file was
-trained with stands in none of its tensors, and another number loads and gives other losses: it must be said.
+Names, shapes and settings: arXiv 2309.00454, and the public code of both. How many attention heads
+a file was trained with stands in none of its tensors, and another number loads and gives other
+losses: it must be said.
 """
 
 import json
@@ -33,7 +34,10 @@ _CAPTIONER = [
     (r"decoder\.embedding\.", "decoder.emb_layer."),
 ]
 # Everything that clean-up may treat: capitals, accents, quotes, signs, hyphens, spaces.
-PROBE = "  A CAFÉ e\u0301 - “dog’s” `bark`, it can't; rock&roll… (high -pitched) [8:30] {x}*y×2 #1/+_~ʘ\\ 5%!? <b>.\tend "
+PROBE = (
+    "  A CAFÉ e\u0301 - “dog’s” `bark`, it can't; rock&roll… (high -pitched) [8:30] {x}*y×2 #1/+_~ʘ\\ 5%!? "
+    "<b>.\tend "
+)
 TOKENIZER = (
     "added_tokens",
     "decoder",
@@ -51,12 +55,13 @@ CONETTE_TEXT = {"level": "word", "lowercase": True, "punctuation_mode": "remove"
 def import_dcase2024(
     checkpoint: str | Path, tokenizer: str | Path, heads: int
 ) -> tuple[Captioner, Vocabulary, dict]:
-    """The captioner of the DCASE 2024 baseline, in eval mode, its vocabulary, and what else is worth keeping.
+    """The captioner of the DCASE 2024 baseline, in eval mode, its vocabulary, and what else is
+    worth keeping.
 
-    ``checkpoint`` is Lightning's file, ``tokenizer`` the tokenizer.json beside it; the published one has 8 heads. Its
-    encoder is ``convnext_tiny_465mAP_BL_AC_70kit``. The extra mapping has ``source``, and ``may_repeat``: the words
-    that may stand twice in a generated caption, where the file says so.
-    Raises FileNotFoundError, or ValueError naming the file and what in it is wrong.
+    ``checkpoint`` is Lightning's file, ``tokenizer`` the tokenizer.json beside it; the published
+    one has 8 heads. Its encoder is ``convnext_tiny_465mAP_BL_AC_70kit``. The extra mapping has
+    ``source``, and ``may_repeat``: the words that may stand twice in a generated caption, where the
+    file says so. Raises FileNotFoundError, or ValueError naming the file and what in it is wrong.
     """
     tensors = without_prefix(checkpoint, read_tensors(checkpoint), EMBEDDING)
     vocabulary = _dcase2024_vocabulary(tokenizer)
@@ -65,10 +70,12 @@ def import_dcase2024(
 
 
 def import_conette(path: str | Path, heads: int, task: str) -> tuple[Tagger, Captioner, Vocabulary, dict]:
-    """CoNeTTE's encoder and captioner, in eval mode, its vocabulary, and what else is worth keeping.
+    """CoNeTTE's encoder and captioner, in eval mode, its vocabulary, and what else is worth
+    keeping.
 
-    ``task`` names the data set whose captions it shall write or score (``clotho``, ``audiocaps``, ...): that task's
-    token takes the place of BOS. The published file has 8 heads. Extra mapping and errors as in `import_dcase2024`.
+    ``task`` names the data set whose captions it shall write or score (``clotho``, ``audiocaps``,
+    ...): that task's token takes the place of BOS. The published file has 8 heads. Extra mapping
+    and errors as in `import_dcase2024`.
     """
     tensors = read_tensors(path)
     for name in ("_extra_state_", "model.task_id_to_token_id"):
@@ -95,7 +102,7 @@ def import_conette(path: str | Path, heads: int, task: str) -> tuple[Tagger, Cap
 
 
 def import_captioner(path: Path, heads: int, task: str) -> tuple[Captioner, Vocabulary, dict]:
-    """A published captioner by its file: ``.safetensors`` is CoNeTTE's, else the baseline's, beside its tokenizer.json."""
+    """A captioner by its file: CoNeTTE's ``.safetensors``, or the baseline's and tokenizer.json."""
     if path.suffix == ".safetensors":
         return import_conette(path, heads, task)[1:]
     return import_dcase2024(path, path.with_name("tokenizer.json"), heads)
@@ -104,7 +111,7 @@ def import_captioner(path: Path, heads: int, task: str) -> tuple[Captioner, Voca
 def _captioner(
     path: str | Path, tensors: Mapping[str, Tensor], vocabulary: Vocabulary, heads: int
 ) -> tuple[Captioner, dict]:
-    """The captioner of tensors by their published names, its sizes read off them, and the extra mapping."""
+    """The captioner of tensors by their published names, sizes read off them; what else to keep."""
     rest = dict(tensors)
     for name, axes in ((EMBEDDING, 2), (PROJECTION, 2), (FEED_FORWARD, 2), (POSITIONS, 3)):
         if name not in rest or rest[name].ndim != axes:

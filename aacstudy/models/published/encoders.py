@@ -1,4 +1,4 @@
-"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny and CNN14.
+"""Published audio taggers as our encoders: the audio ConvNeXt-Tiny, CNN14 and YAMNet.
 
 Names, shapes and settings: arXiv 2306.00830 and 1912.10211, and their public code.
 """
@@ -16,9 +16,15 @@ from aacstudy.models.cnn14 import CHANNELS
 from aacstudy.models.encoder import build_encoder
 from aacstudy.models.published.files import read_tensors, without_prefix
 from aacstudy.models.tagger import Tagger
+from aacstudy.models.yamnet import import_yamnet
 from aacstudy.options import EncoderOptions, FrontendOptions
 
 CLASSES = 527  # AudioSet's
+LABELS = {  # the class names that are looked for beside a file of weights, by kind of encoder
+    "convnext": "class_labels_indices.csv",
+    "cnn14": "class_labels_indices.csv",
+    "yamnet": "yamnet_class_map.csv",
+}
 CONVNEXT_FRONTEND = FrontendOptions()
 CNN14_FRONTENDS = {  # by their FFT size, which the file shows
     1024: FrontendOptions(n_mels=64),
@@ -43,18 +49,8 @@ _CONVNEXT = [
 ]
 
 
-def import_convnext(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published audio ConvNeXt-Tiny of a file, in eval mode on the CPU.
-
-    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or ``scale_layer``, the weights
-    may lie under ``model`` and behind a wrapper's prefix. ``mel_filters`` takes the file's mel filters, which differ
-    from torchaudio's by rounding. Raises FileNotFoundError, or ValueError naming the file and the tensors.
-    """
-    return convnext_of(path, read_tensors(path), mel_filters)
-
-
-def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
-    """The published CNN14 of a file, at 32 kHz or 16 kHz, in eval mode on the CPU; 84 tensors, else as above."""
+def import_cnn14(path: str | Path) -> Tagger:
+    """The published CNN14 of a file, 32 or 16 kHz, in eval mode; 84 tensors, errors as below."""
     path = Path(path)
     tensors = without_prefix(path, read_tensors(path), "conv_block1.conv1.weight")
     spectrum = tensors.get(STFT.format("real"))
@@ -64,11 +60,17 @@ def import_cnn14(path: str | Path, mel_filters: bool = True) -> Tagger:
             f"{path}: {spectrum.shape[-1]} samples an FFT are not those of CNN14: {list(CNN14_FRONTENDS)}"
         )
     options = EncoderOptions(kind="cnn14", dims=CHANNELS, weights=path.name)
-    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name, mel_filters)
+    return _adopt(path, tensors, frontend, options, "fc_audioset.bias", lambda name: name)
 
 
-def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bool = True) -> Tagger:
-    """The audio ConvNeXt-Tiny of tensors by their published names; ``path`` is for messages."""
+def convnext_of(path: str | Path, tensors: Mapping[str, Tensor]) -> Tagger:
+    """The published audio ConvNeXt-Tiny of a file's tensors, in eval mode on the CPU; ``path`` is
+    for messages.
+
+    All 190 tensors must be there and no other; layer scale may be called ``gamma`` or
+    ``scale_layer``, and names may stand behind a wrapper's prefix. Raises ValueError naming the
+    file and the tensors.
+    """
     tensors = without_prefix(path, tensors, "downsample_layers.0.0.weight")
     scale = "scale_layer" if any(name.endswith(".scale_layer") for name in tensors) else "gamma"
 
@@ -81,7 +83,7 @@ def convnext_of(path: str | Path, tensors: Mapping[str, Tensor], mel_filters: bo
         return name
 
     options = EncoderOptions(weights=Path(path).name)
-    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published, mel_filters)
+    return _adopt(path, tensors, CONVNEXT_FRONTEND, options, "head_audioset.bias", published)
 
 
 def _adopt(
@@ -91,9 +93,8 @@ def _adopt(
     options: EncoderOptions,
     bias: str,
     published: Callable[[str], str],
-    mel_filters: bool,
 ) -> Tagger:
-    """A new encoder with the tensors of a file; ``published`` turns our name of a tensor into the file's."""
+    """A new encoder with a file's tensors; ``published`` gives the file's name of one of ours."""
     rest = dict(tensors)
     # torchlibrosa keeps its Fourier transform as weights: checked, not needed
     fourier = (frontend.n_fft // 2 + 1, 1, frontend.n_fft)
@@ -113,26 +114,31 @@ def _adopt(
     difference = (taken - filters).abs().max() / filters.max()
     if not difference <= MEL_TOLERANCE:
         raise ValueError(
-            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of {frontend}"
+            f"{path}: tensor '{MEL}' is {difference:.2g} of its largest entry away from the mel filters of "
+            f"{frontend}"
         )
-    if not mel_filters:
-        taken.copy_(filters)
     return encoder.eval()
 
 
 def class_names(count: int, labels: str | Path | None = None) -> tuple[str, ...]:
-    """Names of an encoder's classes: of AudioSet's ``class_labels_indices.csv``, or ``class_000`` and so on.
+    """Names of an encoder's classes: of a file of ``LABELS``, or ``class_000`` and so on.
 
     Raises ValueError naming the file where it does not list as many classes, in order.
     """
     if labels is None:
         return tuple(f"class_{i:03d}" for i in range(count))
-    with open(labels, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(labels, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{labels}: not a CSV file in UTF-8 ({error})") from error
     if not rows or not {"index", "display_name"} <= rows[0].keys():
         raise ValueError(f"{labels}: must have the columns index, mid and display_name")
     if [row["index"] for row in rows] != [str(i) for i in range(count)]:
         raise ValueError(f"{labels}: column index must count from 0 to {count - 1}; it has {len(rows)} rows")
+    unnamed = [row["index"] for row in rows if not row["display_name"]]
+    if unnamed:
+        raise ValueError(f"{labels}: column display_name is empty at index {unnamed[0]}")
     return tuple(row["display_name"] for row in rows)
 
 
@@ -147,8 +153,12 @@ def published_encoder(path: str | Path, frontend: FrontendOptions, options: Enco
 
     Raises FileNotFoundError, or ValueError where the file is of another kind, size or front-end.
     """
-    encoder = import_cnn14(path) if options.kind == "cnn14" else convnext_of(path, _encoder_alone(path))
-    sizes = ("dims",) if options.kind == "cnn14" else ("depths", "dims", "kernel")
+    if options.kind == "yamnet":
+        encoder, sizes = import_yamnet(path), ()
+    elif options.kind == "cnn14":
+        encoder, sizes = import_cnn14(path), ("dims",)
+    else:
+        encoder, sizes = convnext_of(path, _encoder_alone(path)), ("depths", "dims", "kernel")
     for name in sizes:
         asked, has = getattr(options, name), getattr(encoder.options, name)
         if asked != has:

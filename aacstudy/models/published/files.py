@@ -30,9 +30,11 @@ def _numpy_globals() -> list:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a ``.safetensors`` file or of a file of torch.save, flat or under ``model`` or ``state_dict``.
+    """The weights of a ``.safetensors`` file or of a file of torch.save, flat or under ``model`` or
+    ``state_dict``.
 
-    Raises FileNotFoundError, or ValueError naming the file: damaged, of another kind, or one that wants to run code.
+    Raises FileNotFoundError, or ValueError naming the file: damaged, of another kind, or one that
+    wants to run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,7 +72,8 @@ class _PlainUnpickler(pickle.Unpickler):
 def read_plain(path: str | Path, data: bytes):
     """The dicts, lists, strings and numbers of a pickle inside a file.
 
-    Raises ValueError naming the file where the pickle asks for anything else: a class or a function is code.
+    Raises ValueError naming the file where the pickle asks for anything else: a class or a function
+    is code.
     """
     try:
         return _PlainUnpickler(io.BytesIO(data)).load()
@@ -79,7 +82,8 @@ def read_plain(path: str | Path, data: bytes):
 
 
 def without_prefix(path: str | Path, tensors: Mapping[str, Tensor], marker: str) -> dict[str, Tensor]:
-    """Names without what a wrapper put in front of them; ``marker`` is a tensor that the weights must have.
+    """Names without what a wrapper put in front of them; ``marker`` is a tensor that the weights
+    must have.
 
     Raises ValueError where it is not there once, or where a tensor lies outside of the wrapper.
     """

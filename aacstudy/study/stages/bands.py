@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from aacstudy.models.device import use
 from aacstudy.scoring.engine import Engine
-from aacstudy.scoring.store import write_band
+from aacstudy.scoring.matrix import write_band
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.stages import inputs
 

@@ -27,7 +27,7 @@ def build(artifact: Artifact, folder: Path, cores: int) -> None:
     learnt_from = Corpus.load(speaker.inputs[0].path if speaker.inputs else corpus.path)
     trains = "train" in set(learnt_from.clips["split"])
     learnt = learnt_from.split("train").captions if trains else learnt_from.captions[:0]
-    drawn = frame_files.load(permuted.path / "frames.safetensors")
+    drawn = frame_files.load(permuted.path)
 
     def of(split: str) -> tuple[Corpus, list[Tensor], list[Tensor]]:
         part, clips = source.part(split)

@@ -9,4 +9,4 @@ from aacstudy.training.captioning import train_on_corpus
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
     corpus, frames = (one.path for one in artifact.inputs)
-    train_on_corpus(corpus, frames / "frames.safetensors", artifact.parameters, folder, use())
+    train_on_corpus(corpus, frames, artifact.parameters, folder, use())

@@ -17,4 +17,4 @@ def build(artifact: Artifact, folder: Path, cores: int) -> None:
     clips = list(corpus.clips["clip"][captioned])
     paths = [path for path, wanted in zip(corpus.paths(), captioned) if wanted]
     network, _ = load_encoder(encoder / "encoder.safetensors")
-    encode_all(network.to(device), clips, paths, folder / "frames.safetensors", cores)
+    encode_all(network.to(device), clips, paths, folder, cores)

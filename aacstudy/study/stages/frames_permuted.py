@@ -33,4 +33,4 @@ def build(artifact: Artifact, folder: Path, cores: int) -> None:
         seconds = len(samples) / network.frame_count(len(samples)) / rate
         return torch.from_numpy(permute(samples, rate, seconds, seed=place))
 
-    encode_all(network, names, paths, folder / "frames.safetensors", cores, change)
+    encode_all(network, names, paths, folder, cores, change)

@@ -28,7 +28,7 @@ class Source:
         part = Corpus.load(self.corpus).split(split)
         if clips:
             part = replace(part, clips=part.clips.iloc[sample(rng, len(part.clips), clips)]).split(split)
-        by_clip = frame_files.load(self.frames / "frames.safetensors")
+        by_clip = frame_files.load(self.frames)
         return part, [by_clip[clip] for clip in part.clips["clip"]]
 
 

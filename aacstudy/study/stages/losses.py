@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aacstudy.corpus import Corpus
-from aacstudy.scoring.store import join
+from aacstudy.scoring.matrix import join
 from aacstudy.study.artifacts import Artifact
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from aacstudy.corpus import Corpus
-from aacstudy.scoring.given import check
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses, check
 from aacstudy.study.artifacts import Artifact
 
 

@@ -16,7 +16,7 @@ def build(artifact: Artifact, folder: Path, cores: int) -> None:
     corpus, frames = (one.path for one in artifact.inputs)
     chosen = dict(artifact.parameters)
     seed, split = chosen.pop("seed"), chosen.pop("split")
-    corpus, by_clip = Corpus.load(corpus), frame_files.load(frames / "frames.safetensors")
+    corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
     model, history = train_dual(by_clip, corpus, PeerOptions(**chosen), seed, folder)
     part = corpus.split(split)
     cosines = similarities(model, [by_clip[clip] for clip in part.clips["clip"]], list(part.captions["text"]))

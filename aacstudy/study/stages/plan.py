@@ -168,7 +168,7 @@ def losses(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
         parameters = {
             "split": scored.scoring.split,
             "matrix": str(file),
-            "content": import_module("aacstudy.scoring.given").fingerprint(file),
+            "content": import_module("aacstudy.scoring.matrix").fingerprint(file),
         }
         return Artifact("losses", f"given-{seed}", parameters, (corpus(scored),), _code("losses_given"))
     inputs = (corpus(scored), *bands(study, variant, seed, split))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from aacstudy.scoring.store import BAND, Losses
+from aacstudy.scoring.matrix import BAND, Losses
 
 AUDIOS = ["test/naïve café.wav", "test/<b>&amp;.wav", 'test/"q",\t1.wav']
 CAPTIONS = ["a dog\nbarks, twice", "<script>alert('x')</script>", "雨が降る 🌧️", "", "null", "a" * 5000]

@@ -1,14 +1,14 @@
-"""Findings: by hand on three audios and four captions, and what a verdict needs."""
+"""Numbers of queries by hand on three audios and four captions, and what is told of them."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy.analysis.retrieval import findings
+from aacstudy.analysis.retrieval import grid
 from aacstudy.analysis.retrieval.normalise import NORMALISERS
-from aacstudy.analysis.statistics import Interval, variance_shares
+from aacstudy.analysis.statistics import Interval, keyed, variance_shares
 from aacstudy.options import StatisticsOptions
-from aacstudy.scoring.store import Losses
+from aacstudy.scoring.matrix import Losses
 
 FEW = StatisticsOptions(resamples=200, seed=1)
 
@@ -42,24 +42,26 @@ def made(seed, audios=30, each=2, shift=-1.0, caption=0.8, noise=0.3):
     return losses(mean, rng.integers(3, 12, len(owners)), owners)
 
 
+def tables_of(matrices, direction):
+    return {name: [grid.queries(one, direction, name) for one in matrices] for name in NORMALISERS}
+
+
 # Retrieval
 
 
 def test_text_to_audio_by_hand():
-    table = findings.queries(HAND, "t2a", "raw")
+    table = grid.queries(HAND, "t2a", "raw")
     assert table["audio"].tolist() == [0, 0, 1, 2]
     assert table["rank"].tolist() == [1, 2, 1, 1]
-    assert table["hit@1"].tolist() == [1, 0, 1, 1] and table["hit@2"].tolist() == [1, 1, 1, 1]
+    assert table["hit@1"].tolist() == [1, 0, 1, 1] and table["hit@5"].tolist() == [1, 1, 1, 1]
     assert table["mrr"].tolist() == table["map@10"].tolist() == [1, 0.5, 1, 1]
-    assert "hit@5" not in table  # three audios only
 
 
 def test_audio_to_text_by_hand():
-    table = findings.queries(HAND, "a2t", "raw")
+    table = grid.queries(HAND, "a2t", "raw")
     assert table["audio"].tolist() == [0, 1, 2]
     assert table["rank"].tolist() == [2, 1, 3]
-    assert table["hit@1"].tolist() == [0, 1, 0] and table["hit@2"].tolist() == [1, 1, 0]
-    assert table["recall@2"].tolist() == [0.5, 1, 0]
+    assert table["hit@1"].tolist() == [0, 1, 0] and table["recall@1"].tolist() == [0, 1, 0]
     assert table["map@10"].tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1, 1 / 3])
 
 
@@ -73,7 +75,7 @@ def test_audio_to_text_by_hand():
     ],
 )
 def test_min_max_ties_by_hand(ties, hits, ranks):
-    table = findings.queries(HAND, "a2t", "min_max", ties)
+    table = grid.queries(HAND, "a2t", "min_max", ties)
     assert table["hit@1"].tolist() == hits and table["rank"].tolist() == ranks
 
 
@@ -82,7 +84,7 @@ def test_raw_ties_are_a_sort_by_two_keys(direction):
     one = made(3)
     rng = np.random.default_rng(0)
     coarse = losses(np.round(one.mean + rng.normal(0, 0.01, one.nll.shape), 3), [1] * 60, one.owners)
-    table = findings.queries(coarse, direction, "min_max", "raw")
+    table = grid.queries(coarse, direction, "min_max", "raw")
     raw = -coarse.mean.astype(float)
     scaled = NORMALISERS["min_max"](raw)
     relevant = coarse.owners[None, :] == np.arange(30)[:, None]
@@ -92,68 +94,52 @@ def test_raw_ties_are_a_sort_by_two_keys(direction):
     ranks = [int(np.flatnonzero(hit[row])[0]) + 1 for hit, row in zip(relevant, order)]
     assert table["rank"].tolist() == ranks
     if direction == "a2t":
-        expected = findings.queries(coarse, direction, "min_max", "expected")
+        expected = grid.queries(coarse, direction, "min_max", "expected")
         assert expected["hit@1"].mean() != table["hit@1"].mean()  # the policy matters here
 
 
 def test_what_normalising_changes():
     one = made(0)
-    tables = findings.retrieval([one, made(1)], "t2a")
-    assert list(tables) == list(NORMALISERS) and all(len(of_seeds) == 2 for of_seeds in tables.values())
+    tables = tables_of([one], "t2a")
     for name in ("min_max", "z"):
         pd.testing.assert_series_equal(tables[name][0]["rank"], tables["raw"][0]["rank"])
-    turned = findings.retrieval([one], "a2t")
+    turned = tables_of([one], "a2t")
     assert turned["min_max"][0]["hit@1"].mean() > turned["raw"][0]["hit@1"].mean()  # the caption bias
 
 
 def test_chance_is_exact():
-    assert findings.chance(HAND, "t2a").to_dict() == pytest.approx({1: 1 / 3, 2: 2 / 3})
+    assert grid.chance(HAND, "t2a").to_dict() == pytest.approx({1: 1 / 3, 2: 2 / 3})
     two_of_four = (5 / 6 + 1 / 2 + 1 / 2) / 3
-    assert findings.chance(HAND, "a2t").to_dict() == pytest.approx({1: (2 + 1 + 1) / 12, 2: two_of_four})
+    assert grid.chance(HAND, "a2t").to_dict() == pytest.approx({1: (2 + 1 + 1) / 12, 2: two_of_four})
     many = made(0, audios=50, each=5)
-    found = findings.chance(many, "a2t")
-    assert found.index.tolist() == list(findings.KS) and found.is_monotonic_increasing
+    found = grid.chance(many, "a2t")
+    assert found.index.tolist() == list(grid.CURVE) and found.is_monotonic_increasing
     flat = losses(np.ones((50, 250)), [1] * 250, many.owners)
-    tied = findings.queries(flat, "a2t", "raw")
-    assert found.tolist() == pytest.approx([tied[f"hit@{k}"].mean() for k in findings.KS])
+    tied = grid.queries(flat, "a2t", "raw")
+    assert found[list(grid.KS)].tolist() == pytest.approx([tied[f"hit@{k}"].mean() for k in grid.KS])
 
 
-def test_summary_and_curves():
-    matrices = [made(0), made(1)]
-    tables = findings.retrieval(matrices, "a2t")
-    summary = findings.summary(tables, FEW)
-    assert set(summary.columns) == {"normaliser", "metric", "value", "low", "high", "n", "unit"}
-    wanted = [name for name in findings.METRICS if name in tables["raw"][0]]
-    assert summary["metric"].tolist() == wanted * 3
-    row = summary[(summary["normaliser"] == "min_max") & (summary["metric"] == "hit@1")].iloc[0]
+def test_curves():
+    tables = tables_of([made(0), made(1)], "a2t")
+    curves = grid.curves(tables, FEW)
+    assert set(curves.columns) == {"normaliser", "k", "value", "low", "high", "n", "unit"}
+    row = curves[(curves["normaliser"] == "min_max") & (curves["k"] == 1)].iloc[0]
     assert row["value"] == pytest.approx(np.mean([t["hit@1"].mean() for t in tables["min_max"]]))
-    assert (summary["low"] <= summary["value"]).all() and (summary["value"] <= summary["high"]).all()
-    assert (summary["n"] == 30).all() and summary["unit"].str.contains("2 seeds").all()
-    curves = findings.curves(tables, FEW)
-    assert curves.groupby("normaliser")["k"].apply(list)["raw"] == [1, 2, 5, 10, 20, 50]
+    assert (curves["low"] <= curves["value"]).all() and (curves["value"] <= curves["high"]).all()
+    assert (curves["n"] == 30).all() and curves["unit"].str.contains("2 seeds").all()
     for _, rows in curves.groupby("normaliser"):
-        assert rows["value"].is_monotonic_increasing
+        assert rows["k"].tolist() == [1, 5, 10] and rows["value"].is_monotonic_increasing
 
 
 def test_unit_of_text_to_audio_is_the_audio():
-    (table,) = findings.retrieval([made(0, audios=30, each=2)], "t2a")["raw"]
-    found = findings.interval([table], "hit@1", FEW)
+    (table,) = tables_of([made(0, audios=30, each=2)], "t2a")["raw"]
+    found = grid.interval([table], "hit@1", FEW)
     assert len(table) == 60 and found.n == 30 and "one seed" in found.unit
 
 
-def test_difference_is_paired():
-    tables = findings.retrieval([made(0), made(1)], "a2t")
-    found = findings.difference(tables["min_max"], tables["raw"], "hit@1", FEW)
-    means = [np.mean([t["hit@1"].mean() for t in tables[name]]) for name in ("min_max", "raw")]
-    assert found.interval.value == pytest.approx(means[0] - means[1])
-    assert found.interval.low > 0 and found.p_value < 0.01
-    nothing = findings.difference(tables["raw"], tables["raw"], "hit@1", FEW)
-    assert nothing.interval[:3] == (0, 0, 0) and nothing.p_value == 1
-
-
 def test_results_are_flat_numbers():
-    tables = findings.retrieval([made(0), made(1)], "a2t")
-    flat = findings.retrieval_results("a2t", tables, [1234, 1235], FEW)
+    tables = tables_of([made(0), made(1)], "a2t")
+    flat = grid.retrieval_results("a2t", tables, [1234, 1235], FEW)
     for name in NORMALISERS:
         key = f"a2t.{name}.hit@1"
         seeds = [t["hit@1"].mean() for t in tables[name]]
@@ -164,13 +150,13 @@ def test_results_are_flat_numbers():
         assert flat[f"a2t.{name}.median_rank"] == np.mean(medians)
         assert flat[f"a2t.{name}.median_rank.seed_1235"] == medians[1]
     assert all(isinstance(value, (int, float)) for value in flat.values())
-    other = findings.retrieval_results("t2a", findings.retrieval([made(0)], "t2a"), [7], FEW)
+    other = grid.retrieval_results("t2a", tables_of([made(0)], "t2a"), [7], FEW)
     assert "t2a.hit@1" in other and "t2a.hit@1.seed_7" in other
     assert not any("raw" in key or "min_max" in key for key in other)
 
 
 def test_keyed():
-    flat = findings.keyed("x", Interval(0.5, 0.25, 0.75, 9, "audios"), [0.25, 0.75], [1, 2])
+    flat = keyed("x", Interval(0.5, 0.25, 0.75, 9, "audios"), [0.25, 0.75], [1, 2])
     assert flat == {
         "x": 0.5,
         "x.low": 0.25,
@@ -179,8 +165,8 @@ def test_keyed():
         "x.seed_1": 0.25,
         "x.seed_2": 0.75,
     }
-    assert findings.keyed("x", None, [3.0], [1]) == {"x.seed_1": 3.0}
-    assert list(findings.keyed("x", Interval(1, 1, 1, 1, "a"))) == ["x", "x.low", "x.high", "x.n"]
+    assert keyed("x", None, [3.0], [1]) == {"x.seed_1": 3.0}
+    assert list(keyed("x", Interval(1, 1, 1, 1, "a"))) == ["x", "x.low", "x.high", "x.n"]
 
 
 # Variance
@@ -190,7 +176,7 @@ def test_keyed():
 @pytest.mark.parametrize("audios", [30, 120])
 def test_variance_shares(shift, audios):
     matrices = [made(seed, audios=audios, shift=shift) for seed in (0, 1)]
-    shares = findings.variance(matrices, FEW)
+    shares = grid.variance(matrices, FEW)
     assert shares.index.tolist() == ["caption", "audio", "interaction"]
     assert shares["value"].sum() == pytest.approx(1)
     assert ((shares["low"] <= shares["value"]) & (shares["value"] <= shares["high"])).all()
@@ -201,15 +187,15 @@ def test_variance_shares(shift, audios):
 
 
 def test_variance_finds_the_cause():
-    captions = findings.variance([made(0, caption=2.0, noise=0.1, shift=0)], FEW)["value"]
-    pairs = findings.variance([made(0, caption=0.1, noise=2.0, shift=0)], FEW)["value"]
+    captions = grid.variance([made(0, caption=2.0, noise=0.1, shift=0)], FEW)["value"]
+    pairs = grid.variance([made(0, caption=0.1, noise=2.0, shift=0)], FEW)["value"]
     assert captions["caption"] > 0.9 and pairs["interaction"] > 0.8
 
 
 def test_unknown_names_are_errors():
     with pytest.raises(KeyError):
-        findings.queries(HAND, "sideways", "raw")
+        grid.queries(HAND, "sideways", "raw")
     with pytest.raises(KeyError):
-        findings.queries(HAND, "t2a", "rwa")
+        grid.queries(HAND, "t2a", "rwa")
     with pytest.raises(ValueError, match="unknown ties policy"):
-        findings.queries(HAND, "t2a", "raw", "lucky")
+        grid.queries(HAND, "t2a", "raw", "lucky")
