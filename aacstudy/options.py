@@ -32,11 +32,11 @@ class CorpusOptions:
     """Where clips and captions come from: soundscapes made here, your folder, or published."""
 
     name: Literal["soundscapes", "recordings", "folder", "clotho", "audiocaps"] = "soundscapes"
-    # all but soundscapes: the folder that holds captions.csv, CLOTHO_v2.1 or AUDIOCAPS,
-    # absolute or from the project's
+    # all but soundscapes: the folder that holds captions.csv, CLOTHO_v2.1, AUDIOCAPS or ESC-50,
+    # absolute or from the project's; recordings without one are data/ESC-50
     root: str = ""
     seed: Count = 2308
-    sample_rate: Annotated[StrictInt, Field(ge=8000)] = 16000  # soundscapes only: what they are made at
+    sample_rate: Annotated[StrictInt, Field(ge=8000)] = 16000  # of scenes that are composed here
     seconds: Annotated[Number, Field(ge=2.2)] = 6.0  # room for two events in sequence
     train: Positive = 1500
     validation: Positive = 150
@@ -46,7 +46,7 @@ class CorpusOptions:
     tagging_seconds: Annotated[Number, Field(ge=0.8)] = 2.0
     pairs: Count = 100  # pairs of sounds, each a clip in both orders and at once: what order alone changes
     captions_per_clip: Positive = 5
-    events: Many[str] = ()  # kinds of sound, named in soundscapes/events.py; none given are all
+    events: Many[str] = ()  # kinds of sound, as grammar.ALL_PHRASES names them; none given are all
     wording: Literal["usual", "rare"] = "usual"  # rare turns the frequencies of paraphrases round
     snr_low: Number = 0.0  # dB, events over background noise
     snr_high: Number = 18.0

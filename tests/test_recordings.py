@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aacstudy import __main__, options
+from aacstudy import __main__
 from aacstudy.analysis.captions import errors
 from aacstudy.corpus import Corpus, CorpusError
 from aacstudy.corpus.recordings import TAKEN_FROM, Pool, build, check, fingerprint, fitted
@@ -351,7 +351,6 @@ def test_no_root_is_where_the_download_leaves_it(esc, tmp_path, monkeypatch):
     assert check("")[1] == []
 
 
-@pytest.mark.skipif("yamnet" not in options.ENCODERS, reason="no encoder of that kind")
 def test_its_study():
     study = Study.load("recordings")
     assert study.corpus.name == "recordings" and study.corpus.train == Study.load("demo").corpus.train
