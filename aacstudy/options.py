@@ -5,10 +5,12 @@ Light on purpose: knows no torch, so that planning a study costs nothing. Defaul
 name or value raises pydantic's ValidationError, which is a ValueError.
 """
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Field, Strict, StrictBool, StrictInt
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 REPEAT_MODES = ("none", "all", "content")
 EXACT = ConfigDict(extra="forbid")  # a name that is no parameter raises
@@ -19,12 +21,28 @@ Count = Annotated[StrictInt, Field(ge=0)]
 # YAML reads 1e-3 as text, and has lists alone; true is no number, and a set has no order.
 FromText = BeforeValidator(lambda value: float(value) if isinstance(value, str) else value)
 FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list | range) else value)
-Number = Annotated[float, Strict(), AllowInfNan(False), FromText]
-Many = Annotated[tuple[Item, ...], Strict(), FromList]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), FromText]
+Many = Annotated[tuple[Item, ...], Field(strict=True), FromList]
 NotNegative = Annotated[Number, Field(ge=0)]
 AboveZero = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+
+
+def told(error: ValueError) -> str:
+    """What is wrong with parameters in one line: each with its value and what that should be."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(map(told_of, error.errors(include_url=False)))
+
+
+def told_of(wrong: Mapping[str, Any]) -> str:
+    """One of pydantic's findings so; of parameters that do not fit together, the reason alone."""
+    name, value = ".".join(map(str, wrong["loc"])), wrong["input"]
+    said = wrong["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    if isinstance(value, Mapping | ArgsKwargs):
+        return f"{name}: {said}" if name else said
+    return f"{name} is {value!r}: {said}"
 
 
 @dataclass(frozen=True, config=EXACT)

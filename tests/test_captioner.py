@@ -187,10 +187,10 @@ def test_pad_embedding_is_zero_and_stays():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"frame_positions": "clock"}, r"'none', 'sinusoidal', 'learned'.*'clock'"),
+        ({"frame_positions": "clock"}, "'none', 'sinusoidal' or 'learned'.*'clock'"),
         ({"heads": 7}, "heads must divide d_model = 256, got 7"),
         ({"d_model": 255, "heads": 5}, "even"),
-        ({"layers": 0}, "positive"),
+        ({"layers": 0}, r"layers\s+Input should be greater than or equal to 1"),
         ({"dropout": 1.0}, "dropout"),
     ],
 )

@@ -96,7 +96,7 @@ def test_usage_errors_end_with_2(capsys, arguments):
 
 
 def test_as_a_module():
-    """As a user starts it: a message and a status, no traceback, from a folder that is not the project."""
+    """As a user starts it, from a folder that is not the project: message and status alone."""
     command = [sys.executable, "-m", "aacstudy", "plan", "dmeo"]
     environment = os.environ | {"AACSTUDY_ROOT": ""}
     done = subprocess.Popen(
@@ -335,7 +335,7 @@ def test_titles_are_questions():
 
 
 def test_keys_of_pages():
-    """A page is stale when its notebook's parameters or inputs are others; one page's input is not another's."""
+    """A page is stale when its notebook's parameters or inputs change, not another's."""
     study, other = Study.load("smoke"), Study.load("smoke", {"decoding": {"beam": 1}})
     key = run.notebook_key(study, "04_captioning")
     assert key == run.notebook_key(Study.load("smoke"), "04_captioning")

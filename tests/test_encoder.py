@@ -166,13 +166,13 @@ def test_logits_from_logmel_is_the_second_half_of_forward():
     "wrong, message",
     [
         ({"depths": (1, 1)}, "same 1 to 4 stages"),
-        ({"depths": (1, 1, 0, 1)}, "positive"),
+        ({"depths": (1, 1, 0, 1)}, r"depths\.2\s+Input should be greater than or equal to 1"),
         ({"kernel": 4}, "odd"),
         ({"drop_path": 1.0}, "drop_path"),
-        ({"kind": "cnn10"}, r"kind must be one of \('convnext', 'cnn14'\), got 'cnn10'"),
+        ({"kind": "cnn10"}, r"kind\s+Input should be 'convnext' or 'cnn14'"),
         ({"kind": "cnn14"}, "kind cnn14 needs dims"),
         ({"kind": "cnn14", "dims": (64,)}, "channels of 2 to 6 blocks"),
-        ({"kind": "cnn14", "dims": (64, 0)}, "channels of 2 to 6 blocks"),
+        ({"kind": "cnn14", "dims": (64, 0)}, r"dims\.1\s+Input should be greater than or equal to 1"),
     ],
 )
 def test_option_errors(wrong, message):

@@ -104,5 +104,5 @@ def test_errors_name_what_is_wrong():
         LogMel(PAPER)(torch.zeros(4000))
     with pytest.raises(ValueError, match="f_max = 9000"):
         FrontendOptions(sample_rate=16000, f_max=9000)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match=r"hop\s+Input should be greater than or equal to 1"):
         FrontendOptions(hop=0)

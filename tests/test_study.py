@@ -45,7 +45,7 @@ def project(tmp_path, monkeypatch):
 
 
 def injected(page: str) -> dict:
-    """What papermill's ``-f page`` puts over the parameters cell: the page's own values, as YAML reads them."""
+    """What papermill's ``-f page`` puts over the parameters cell: the page's own values."""
     return CELL | yaml.safe_load((PROJECT / "studies" / page).read_text(encoding="utf-8"))
 
 

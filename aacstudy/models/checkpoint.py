@@ -19,7 +19,7 @@ from aacstudy.corpus.text import Vocabulary
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.encoder import build_encoder
 from aacstudy.models.tagger import Tagger
-from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions
+from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, told
 
 HEADER = "aacstudy"  # the one key of the safetensors header that we use
 
@@ -169,7 +169,7 @@ def _options(path, cls: type, values: dict):
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {cls.__name__} in the metadata: {error}") from error
+        raise ValueError(f"{path}: {cls.__name__} in the metadata: {told(error)}") from error
 
 
 def fill(

@@ -156,8 +156,7 @@ def _told(wrong: Mapping[str, Any]) -> str:
         return f"{name} is not a parameter{_nearest(str(key), known)}"
     if kind == "dataclass_type":
         return f"{name} is a section of parameters, not {value!r}"
-    said = wrong["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-    return f"{name}: {said}" if isinstance(value, Mapping) else f"{name} is {value!r}: {said}"
+    return options.told_of(wrong)
 
 
 def _is_given(name: str, value: Any) -> bool:
