@@ -57,6 +57,7 @@ def root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
     monkeypatch.delenv("AACSTUDY_REPORTS", raising=False)
     shutil.copytree(PROJECT / "studies", tmp_path / "studies")
+    (tmp_path / "notebooks").symlink_to(PROJECT / "notebooks")
     return tmp_path
 
 
