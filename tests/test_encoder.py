@@ -169,7 +169,7 @@ def test_logits_from_logmel_is_the_second_half_of_forward():
         ({"depths": (1, 1, 0, 1)}, r"depths\.2\s+Input should be greater than or equal to 1"),
         ({"kernel": 4}, "odd"),
         ({"drop_path": 1.0}, "drop_path"),
-        ({"kind": "cnn10"}, r"kind\s+Input should be 'convnext' or 'cnn14'"),
+        ({"kind": "cnn10"}, r"kind\s+Input should be 'convnext', 'cnn14' or 'yamnet'"),
         ({"kind": "cnn14"}, "kind cnn14 needs dims"),
         ({"kind": "cnn14", "dims": (64,)}, "channels of 2 to 6 blocks"),
         ({"kind": "cnn14", "dims": (64, 0)}, r"dims\.1\s+Input should be greater than or equal to 1"),

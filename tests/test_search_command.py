@@ -39,6 +39,7 @@ def study(tmp_path_factory, recordings) -> Study:
     """Six recordings, and a captioner of another study whose random weights were made large enough to differ."""
     root = tmp_path_factory.mktemp("asked")
     shutil.copytree(PROJECT / "studies", root / "studies")
+    (root / "notebooks").symlink_to(PROJECT / "notebooks")
     (root / "studies" / "mine.yml").write_text("extends: own\ncaptioner_from: smoke\nseeds: [1, 2]\n")
     patch = pytest.MonkeyPatch()
     patch.setenv("AACSTUDY_ROOT", str(root))

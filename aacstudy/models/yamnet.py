@@ -72,7 +72,7 @@ class SameConv(nn.Conv2d):
     """Convolution and ReLU with TensorFlow's SAME padding: an odd row or column goes behind."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [batch, in, time, mels] -> [batch, out, time / stride, mels / stride], rounded up."""
+        """Maps [batch, in, time, mels] -> [batch, out, ⌈time / stride⌉, ⌈mels / stride⌉]."""
         padding = []
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride):  # the last axis first
             missing = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
@@ -84,7 +84,7 @@ class Yamnet(Tagger):
     """MobileNet v1 with folded batch norms, inside patches of 0.96 s: 1024 dimensions each 0.32 s.
 
     Its receptive field is wider than the patches it was trained on: over a whole clip no frame
-    would see the zero borders it knows. 3 729 481 parameters with 521 classes; no size can be chosen.
+    would see the zero borders it knows. 3 729 481 parameters with 521 classes.
     """
 
     def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
