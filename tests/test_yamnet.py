@@ -421,22 +421,19 @@ def test_neighbours_across_folds_need_patches(real):
             if row["esc10"] == "True":
                 rows.setdefault((row["category"], row["fold"]), []).append(row)
     chosen = [row for found in rows.values() for row in found[:4]]
-    logmels = [
-        real.logmel(
-            torch.from_numpy(soundfile.read(folder / "audio" / row["filename"], dtype="float32")[0])[None]
-        )
-        for row in chosen
-    ]
     fold, category = (np.array([row[name] for row in chosen]) for name in ("fold", "category"))
-    shares = []
+    patches, whole = [], []
     with torch.inference_mode():
-        for embed in (
-            lambda x: real.frames_from_logmel(x)[0].mean(dim=0),
-            lambda x: real.layers(x)[0].mean(dim=(1, 2)),
-        ):
-            unit = F.normalize(torch.stack([embed(one) for one in logmels]), dim=1).numpy()  # [clips, 1024]
-            alike = np.where(fold[:, None] == fold, -1, unit @ unit.T)
-            shares.append((category[alike.argmax(axis=1)] == category).mean())
+        for row in chosen:
+            samples, _ = soundfile.read(folder / "audio" / row["filename"], dtype="float32")
+            logmel = real.logmel(torch.from_numpy(samples)[None])
+            patches.append(real.frames_from_logmel(logmel).mean(dim=1))
+            whole.append(real.layers(logmel).mean(dim=(2, 3)))
+    shares = []
+    for embeddings in (patches, whole):
+        unit = F.normalize(torch.cat(embeddings), dim=1).numpy()  # [clips, 1024]
+        alike = np.where(fold[:, None] == fold, -1, unit @ unit.T)
+        shares.append((category[alike.argmax(axis=1)] == category).mean())
     print(
         f"{len(chosen)} clips: {100 * shares[0]:.1f} % in patches, {100 * shares[1]:.1f} % over whole clips"
     )
