@@ -369,7 +369,13 @@ REACHES = {
     "encoder_published": READ
     | NETWORKS
     | ENCODER
-    | {"models.published.encoders", "models.published.files", "models.cnn14", "models.yamnet", "models.published.tflite"},
+    | {
+        "models.published.encoders",
+        "models.published.files",
+        "models.cnn14",
+        "models.yamnet",
+        "models.published.tflite",
+    },
     "frames": READ | NETWORKS | ENCODER,
     "frames_permuted": READ | NETWORKS | ENCODER,
     "peer": {
