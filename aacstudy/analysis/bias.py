@@ -18,12 +18,9 @@ from aacstudy.options import StatisticsOptions
 
 # Normalisations of captions that the bias is taken apart with.
 COMPARED = (
-    *("raw", "min_max", "shift_min", "divide_range", "z", "centre", "scale", "centre_sum"),
+    *("raw", "min_max", "z", "centre_sum"),
     *("pmi", "pmi_silence", "pmi_noise", "pmi_mean_frame", "pmi_trigram"),
 )
-MARGIN = 0.02  # two points of hit@1: a part that adds less than this adds nothing that matters
-
-VERDICTS = ("location", "scale", "both", "cannot tell")
 
 
 class Regression(NamedTuple):
@@ -168,38 +165,13 @@ def locations_and_scales(
     return pd.DataFrame(table).rename_axis("of a caption's column").reset_index()
 
 
-def verdict(by_location: Interval, by_scale: Interval, margin: float = MARGIN) -> str:
-    """What a normalisation by location and scale lives on, from paired differences of hit@1.
-
-    by_location: both minus scale alone; by_scale: both minus location alone. A part *adds* where
-    its interval lies above 0, and *adds nothing* where its interval reaches 0 or less and ends
-    below ``margin``. ``both``: both add; ``location`` or ``scale``: that one adds and the other
-    adds nothing; otherwise ``cannot tell``.
-    """
-    # True: adds, False: adds nothing, None: cannot tell
-    found = tuple(
-        True if one.low > 0 else False if one.high < margin else None for one in (by_location, by_scale)
-    )
-    return {(True, True): "both", (True, False): "location", (False, True): "scale"}.get(found, "cannot tell")
-
-
-def results(
-    fit: Regression,
-    explained: pd.DataFrame,
-    parts: Mapping[str, Sequence[Interval]],
-    verdicts: Mapping[str, str],
-) -> dict[str, float]:
-    """Flat numbers: R² of features and priors, what location and scale add, verdicts as 0 or 1."""
+def results(fit: Regression, explained: pd.DataFrame) -> dict[str, float]:
+    """Flat numbers: R² of all features and of each, and of each prior."""
     flat = keyed("bias.r2", fit.r2)
     for kind, table in (("feature", fit.features.set_index("feature")), ("prior", explained)):
         for name, row in table.iterrows():
             numbers = Interval(*(float(row[one]) for one in ("r2", "low", "high")), int(row["n"]), "audios")
             flat |= keyed(f"bias.{kind}.{name}.r2", numbers)
-    for name, of in parts.items():
-        for part, found in zip(("location", "scale"), of):
-            flat |= keyed(f"bias.{name}.{part}_adds", found)
-        for answer in VERDICTS:
-            flat[f"bias.{name}.verdict.{answer}".replace(" ", "_")] = int(verdicts[name] == answer)
     return {key.replace(" ", "_"): value for key, value in flat.items()}
 
 

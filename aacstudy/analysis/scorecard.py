@@ -10,9 +10,9 @@ a summary of it; [S] its sibling arXiv 2309.00454.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from aacstudy.analysis import bias
 from aacstudy.analysis.heard_order import HEARS, NOT_DETECTED
 from aacstudy.analysis.heard_order import verdict as order_verdict
+from aacstudy.analysis.retrieval import predictions
 from aacstudy.analysis.statistics import Interval
 
 REPRODUCED, NOT_REPRODUCED, CANNOT_TELL = "reproduced", "not reproduced", "cannot tell"
@@ -174,9 +174,7 @@ def _finds(results: Results, corpus: str) -> Judged | None:
 
 def _needs_scaling(results: Results, corpus: str) -> Judged | None:
     """Scaling captions helps audio-to-text; scaling audios, which could help text-to-audio, does not."""
-    gain, other = (
-        interval(results, f"{key}_minus_raw.hit@1") for key in ("a2t.min_max", "t2a.per_audio_min_max")
-    )
+    gain, other = (interval(results, f"{key}_minus_raw.hit@1") for key in ("a2t.min_max", "t2a.min_max"))
     if gain is None or other is None:
         return None
     needs, spared = exceeds(gain, 0.0, TWO_POINTS), exceeds(other, 0.0, TWO_POINTS)
@@ -262,14 +260,23 @@ def _hears(prefix: str):
 
 
 def _why(results: Results, corpus: str) -> Judged | None:
-    """What min-max estimates, by the rule of chapter 6."""
-    location, scale = (interval(results, f"bias.min-max.{part}_adds") for part in ("location", "scale"))
-    if location is None or scale is None:
+    """What min-max works by, by the rule of chapter 6."""
+    found = {name: interval(results, f"minmax.prediction.{name}") for name in predictions.DECIDE}
+    if None in found.values():
         return None
-    found = bias.verdict(location, scale)
-    measured = f"location adds {_percent(location, points=True)} to scale alone, scale {_percent(scale, points=True)} to location alone"
-    words = {"both": "its location and its scale", "location": "its location", "scale": "its scale"}
-    return measured, location.n, f"{YES}: by {words[found]}" if found in words else CANNOT_TELL
+    shift, scale, tail = (_percent(one, points=True) for one in found.values())
+    measured = (
+        f"shift by the maximum − min-max {shift}; min-max − scale alone {scale}; 99 % quantile − mean as "
+        f"location {tail}"
+    )
+    words = {
+        predictions.UPPER_TAIL: "the location of each caption's upper tail; the scale does nothing",
+        predictions.LOCATION: "the location of each caption's losses; the scale does nothing",
+        predictions.SCALE: "the scale of each caption's losses",
+        predictions.BOTH: "location and scale of each caption's losses",
+    }
+    answer = predictions.verdict(found)
+    return measured, found["upper_tail"].n, f"{YES}: {words[answer]}" if answer in words else CANNOT_TELL
 
 
 def _tells_related(results: Results, corpus: str) -> Judged | None:
@@ -343,7 +350,7 @@ CLAIMS = (
           _hears("bat.positions"),
           otherwise="no: a difference to a control reaches 0 and ends below ten points; cannot tell: it ends above"),
     Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias", "chapter 6 with a bank", _why,
-          otherwise="by one alone: the other adds nothing, its interval reaching 0 and ending below two points"),
+          otherwise="by location and scale: the shift by the maximum falls short of min-max, and so does the scale alone"),
     Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond words?", "",
           "07_before_after", "a corpus whose sounds are known", _tells_related,
           otherwise="no: at most two points over other clips' audio"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aacstudy.analysis.retrieval import compete, metrics, normalise
-from aacstudy.analysis.statistics import Difference, Interval, bootstrap_table, difference_table
+from aacstudy.analysis.statistics import Difference, Interval, bootstrap_table, difference_table, keyed
 from aacstudy.options import StatisticsOptions
 
 RAW = "raw"
@@ -77,11 +77,10 @@ def over(
 
 def results(found: Mapping[str, np.ndarray], options: StatisticsOptions) -> dict[str, float]:
     """Flat numbers: `zero_shot.raw.top1` with `.low`, `.high`, `.n`; each minus raw and tagger."""
-    made = {f"zero_shot.{name}.top1": one for name, one in intervals(found, options).items()}
+    flat = {}
+    for name, one in intervals(found, options).items():
+        flat |= keyed(f"zero_shot.{name}.top1", one)
     for reference in {RAW, "tagger"} & set(found):
         for name, one in over(found, reference, options).items():
-            made[f"zero_shot.{name}_minus_{reference}.top1"] = one.interval
-    flat = {}
-    for key, one in made.items():
-        flat |= {key: one.value, f"{key}.low": one.low, f"{key}.high": one.high, f"{key}.n": one.n}
+            flat |= keyed(f"zero_shot.{name}_minus_{reference}.top1", one.interval)
     return flat

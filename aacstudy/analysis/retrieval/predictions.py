@@ -1,18 +1,18 @@
 """What the theory of min-max (theory.py) predicts, and the rules by which it can fail."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from aacstudy.analysis.retrieval import metrics, normalise, theory
-from aacstudy.analysis.retrieval.methods import Pool
+from aacstudy.analysis.retrieval import theory
 from aacstudy.analysis.retrieval.theory import CANNOT_TELL, HELD, MARGIN, REFUTED
-from aacstudy.analysis.statistics import Interval, difference_table
+from aacstudy.analysis.statistics import Interval, difference_table, keyed
 from aacstudy.options import StatisticsOptions
 
-UPPER_TAIL, LOCATION, SCALE, BOTH = "the upper tail's location", "location", "scale", "both"
+UPPER_TAIL, LOCATION, SCALE, BOTH = "upper tail", "location", "scale", "both"
 VERDICTS = (UPPER_TAIL, LOCATION, SCALE, BOTH, CANNOT_TELL)
+DECIDE = ("shift_suffices", "scale_fails", "upper_tail")  # the predictions that the verdict rests on
 
 
 def bounds(found: Interval) -> tuple[float, float]:
@@ -91,20 +91,18 @@ def tested(found: Mapping[str, np.ndarray], options: StatisticsOptions) -> dict[
     }
 
 
-def verdict(outcomes: Mapping[str, Tested]) -> str:
-    """What min-max works by: one of `VERDICTS`.
+def verdict(measured: Mapping[str, Interval]) -> str:
+    """What min-max works by, one of `VERDICTS`; measured: the first three predictions' differences.
 
     A location where the shift alone suffices and the scale alone fails, of the upper tail where
-    that location is better than the mean; scale where it is the other way round; both where each
-    alone falls short.
+    that location is better than the mean; scale where the shift falls short and the scale alone
+    does not; both where each alone falls short.
     """
-    shift, scale_fails, tail = (
-        outcomes[name].outcome for name in ("shift_suffices", "scale_fails", "upper_tail")
-    )
-    short = shift == REFUTED and outcomes["shift_suffices"].measured.high < 0
-    if shift == HELD and scale_fails == HELD:
-        return UPPER_TAIL if tail == HELD else LOCATION
-    if short and scale_fails != CANNOT_TELL:
+    shift, scale, tail = (measured[name] for name in DECIDE)
+    scale_fails = more(scale)
+    if level(shift) == HELD and scale_fails == HELD:
+        return UPPER_TAIL if more(tail) == HELD else LOCATION
+    if level(shift) == REFUTED and shift.high < 0 and scale_fails != CANNOT_TELL:
         return BOTH if scale_fails == HELD else SCALE
     return CANNOT_TELL
 
@@ -118,24 +116,6 @@ def without_bias(share: Interval, gain: Interval, most: float = 0.1, margin: flo
     return level(gain, margin) if share.high < most else None
 
 
-def audio_scaling(pools: Sequence[Pool], options: StatisticsOptions) -> tuple[Interval, str]:
-    """What min-max of each audio's losses adds in text-to-audio hit@1, and whether that is nothing.
-
-    Scaling captions cannot change text-to-audio; scaling audios can, so here the claim that
-    text-to-audio needs no scaling can fail. The interval clusters captions by their audio.
-    """
-
-    def hit(pool: Pool, scores: np.ndarray) -> np.ndarray:
-        return metrics.text_to_audio(scores, pool.owners, (1,), tie_break=pool.scores())["hit@1"]
-
-    scaled = normalise.per_audio(normalise.min_max)
-    values = np.stack([hit(p, scaled(p.scores())) - hit(p, p.scores()) for p in pools])
-    (found,) = difference_table(
-        values[None], pools[0].owners, options.resamples, options.seed, options.confidence
-    )
-    return found.interval, not_more(found.interval)
-
-
 def results(
     found: Mapping[str, np.ndarray],
     identity: theory.Identity,
@@ -146,15 +126,14 @@ def results(
 
     A count of failures of an identity has no sampling error: its bounds are itself.
     """
-    made = {f"minmax.{name}.a2t.hit@1": one for name, one in theory.intervals(found, options).items()} | {
-        f"minmax.prediction.{name}": one.measured for name, one in outcomes.items()
-    }
-    count = identity.differences
-    made["minmax.identity.differences"] = Interval(count, count, count, identity.n, "audios")
     flat = {}
-    for key, one in made.items():
-        flat |= {key: one.value, f"{key}.low": one.low, f"{key}.high": one.high, f"{key}.n": one.n}
-    flat |= {f"minmax.prediction.{name}.held": int(one.outcome == HELD) for name, one in outcomes.items()}
+    for name, one in theory.intervals(found, options).items():
+        flat |= keyed(f"minmax.{name}.a2t.hit@1", one)
+    for name, one in outcomes.items():
+        key = f"minmax.prediction.{name}"
+        flat |= keyed(key, one.measured) | {f"{key}.held": int(one.outcome == HELD)}
+    count = identity.differences
+    flat |= keyed("minmax.identity.differences", Interval(count, count, count, identity.n, "audios"))
     flat["minmax.identity.unsought"] = identity.unsought
-    answer = verdict(outcomes)
+    answer = verdict({name: one.measured for name, one in outcomes.items()})
     return flat | {f"minmax.verdict.{one}".replace(" ", "_"): int(one == answer) for one in VERDICTS}
