@@ -68,7 +68,7 @@ def test_loss_by_hand():
     text = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
     found = contrastive_loss(torch.eye(2), text, torch.tensor([0, 0, 1]), torch.tensor(1.0)).item()
     e = np.e
-    of_clip = -(2 * np.log(e / (2 * e + 1)) + np.log(e / (e + 2))) / 3
+    of_clip = -(np.log(2 * e / (2 * e + 1)) + np.log(e / (e + 2))) / 2
     assert found == pytest.approx((np.log(1 + 1 / e) + of_clip) / 2)
 
 

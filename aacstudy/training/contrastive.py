@@ -21,13 +21,14 @@ from aacstudy.training.loop import adamw, run_epochs
 def contrastive_loss(audio: Tensor, text: Tensor, owners: Tensor, scale: Tensor) -> Tensor:
     """Symmetric cross-entropy of a batch: which clip a caption is of, which captions a clip has.
 
-    audio [clips, width] and text [captions, width]: unit vectors; owners [captions]: rows of clips.
-    All captions of the batch compete for a clip, and its own share it. Source: InfoNCE as in CLIP,
-    arXiv 2103.00020, figure 3; several positives as in arXiv 2004.11362, equation 2.
+    audio [clips, width] and text [captions, width]: unit vectors; owners [captions]: rows of clips,
+    each at least once. All captions of the batch compete for a clip, which needs one of its own.
+    Source: InfoNCE as in CLIP, arXiv 2103.00020, figure 3; several own ones as in arXiv 1912.06430.
     """
     logits = scale * audio @ text.T  # [clips, captions]
-    of_clip = logits.log_softmax(dim=1)[owners, torch.arange(len(owners))]
-    return (F.cross_entropy(logits.T, owners) - of_clip.mean()) / 2
+    own = owners == torch.arange(len(audio), device=owners.device)[:, None]
+    any_own = logits.log_softmax(dim=1).masked_fill(~own, -torch.inf).logsumexp(dim=1)  # [clips]
+    return (F.cross_entropy(logits.T, owners) - any_own.mean()) / 2
 
 
 def train_dual(
