@@ -248,9 +248,9 @@ class PeerOptions:
     words: Positive = 128  # width of a word's embedding
     dropout: BelowOne = 0.3
     word_dropout: BelowOne = 0.1  # share of a training caption's words that are left out
-    epochs: Positive = 30
-    batch: Annotated[StrictInt, Field(ge=2)] = 250  # clips, which are told from each other
-    captions: Positive = 5  # of each clip in a batch, drawn from its own
+    frame_dropout: BelowOne = 0.3  # the same of a clip's frames, at most; drawn for each batch
+    epochs: Positive = 40
+    batch: Annotated[StrictInt, Field(ge=2)] = 250  # clips, with all their captions
     learning_rate: AboveZero = 3e-3
     weight_decay: NotNegative = 0.05
 

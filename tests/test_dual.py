@@ -14,7 +14,7 @@ from aacstudy.options import PeerOptions
 from aacstudy.training.captioning import pad_frames
 from aacstudy.training.contrastive import contrastive_loss, similarities, train_dual
 
-SMALL = PeerOptions(width=16, hidden=24, words=16, epochs=25, batch=20, captions=2)
+SMALL = PeerOptions(width=16, hidden=24, words=16, epochs=25, batch=20)
 SOUNDS = ("dog", "rain", "bell", "train", "horn", "saw")
 
 
@@ -59,16 +59,17 @@ def test_padding_changes_nothing(model):
 
 
 def test_loss_by_hand():
-    same = contrastive_loss(torch.eye(2), torch.eye(2), torch.tensor(3.0))
+    own, scale = torch.arange(2), torch.tensor(3.0)
+    same = contrastive_loss(torch.eye(2), torch.eye(2), own, scale)
     assert same.item() == pytest.approx(np.log(1 + np.exp(-3)))
-    assert contrastive_loss(torch.eye(2), torch.ones(2, 2), torch.tensor(3.0)).item() == pytest.approx(
-        np.log(2)
-    )
-    # both texts are the first's: they cannot tell, and the second audio is lost
-    text = torch.tensor([[1.0, 0], [1, 0]])
-    both = contrastive_loss(torch.eye(2), text, torch.tensor(1.0)).item()
-    by_text = (np.log(1 + np.exp(-1)) + np.log(1 + np.exp(1))) / 2
-    assert both == pytest.approx((np.log(2) + by_text) / 2)
+    blind = contrastive_loss(torch.eye(2), torch.ones(2, 2), own, scale)
+    assert blind.item() == pytest.approx(np.log(2))
+    # three captions: two of the first clip, alike, and one of the second
+    text = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    found = contrastive_loss(torch.eye(2), text, torch.tensor([0, 0, 1]), torch.tensor(1.0)).item()
+    e = np.e
+    of_clip = -(np.log(2 * e / (2 * e + 1)) + np.log(e / (e + 2))) / 2
+    assert found == pytest.approx((np.log(1 + 1 / e) + of_clip) / 2)
 
 
 def corpus_of(rng, folder) -> tuple[Corpus, dict[str, torch.Tensor]]:
@@ -133,6 +134,7 @@ def test_the_best_epoch_stays(tmp_path):
         {"batch": 1},
         {"dropout": 1.0},
         {"word_dropout": -0.1},
+        {"frame_dropout": 1.0},
         {"learning_rate": 0},
         {"weight_decay": -1},
     ],

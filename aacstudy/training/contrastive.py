@@ -18,15 +18,17 @@ from aacstudy.options import PeerOptions
 from aacstudy.training.loop import adamw, run_epochs
 
 
-def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross-entropy of a batch of pairs: unit vectors [pairs, width] -> a scalar.
+def contrastive_loss(audio: Tensor, text: Tensor, owners: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric cross-entropy of a batch: which clip a caption is of, which captions a clip has.
 
-    Every other pair of the batch is taken for a mismatch. Source: InfoNCE as in CLIP, arXiv
-    2103.00020, figure 3.
+    audio [clips, width] and text [captions, width]: unit vectors; owners [captions]: rows of clips,
+    each at least once. All captions of the batch compete for a clip, which needs one of its own.
+    Source: InfoNCE as in CLIP, arXiv 2103.00020, figure 3; several own ones as in arXiv 1912.06430.
     """
-    logits = scale * audio @ text.T
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    logits = scale * audio @ text.T  # [clips, captions]
+    own = owners == torch.arange(len(audio), device=owners.device)[:, None]
+    any_own = logits.log_softmax(dim=1).masked_fill(~own, -torch.inf).logsumexp(dim=1)  # [clips]
+    return (F.cross_entropy(logits.T, owners) - any_own.mean()) / 2
 
 
 def train_dual(
@@ -59,14 +61,14 @@ def train_dual(
     def train_epoch(generator: torch.Generator) -> dict[str, float]:
         order, total = torch.randperm(len(clips), generator=generator), 0.0
         for rows in order.tensor_split(batches):
-            drawn = [_drawn(by_clip[row], options.captions, generator) for row in rows.tolist()]
-            audio = model.audio(*pad_frames([clips[row] for row in rows.tolist()]))
-            loss = torch.zeros(())
-            for captions in zip(*drawn):
-                chosen = bags[list(captions)]
-                kept = torch.rand(chosen.shape, generator=generator) >= options.word_dropout
-                loss = loss + contrastive_loss(audio, model.text(chosen * kept), model.scale)
-            loss = loss / options.captions
+            captions = [by_clip[row] for row in rows.tolist()]
+            own = torch.tensor([place for place, some in enumerate(captions) for _ in some])
+            chosen = bags[[caption for some in captions for caption in some]]
+            words = torch.rand(chosen.shape, generator=generator) >= options.word_dropout
+            share = 1 - options.frame_dropout * float(torch.rand(1, generator=generator))
+            heard_now = [_some(clips[row], share, generator) for row in rows.tolist()]
+            audio, text = model.audio(*pad_frames(heard_now)), model.text(chosen * words)
+            loss = contrastive_loss(audio, text, own, model.scale)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -98,10 +100,10 @@ def similarities(
     return (torch.cat(audio) @ torch.cat(text).T).numpy()
 
 
-def _drawn(captions: list[int], count: int, generator: torch.Generator) -> list[int]:
-    """So many of a clip's captions in a drawn order, from the first again where it has fewer."""
-    order = torch.randperm(len(captions), generator=generator).tolist()
-    return [captions[order[i % len(order)]] for i in range(count)]
+def _some(clip: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A drawn share of a clip's frames [time, dim], at least one; their order is nothing here."""
+    count = max(1, round(share * len(clip)))
+    return clip[torch.randperm(len(clip), generator=generator)[:count]]
 
 
 def _reciprocal_rank(similar: Tensor, fits: Tensor) -> float:
