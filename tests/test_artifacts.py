@@ -329,12 +329,14 @@ def test_real_keys_follow_the_parameters_that_matter():
         "losses",
         "bank",
         "before_after",
+        "peer",
     }
     assert stale(description="other words") == set()
     assert stale(statistics={"resamples": 10}) == set()
     assert stale(decoding={"beam": 1}) == {"captions"}
     assert stale(before_after={"other_clips": 3}) == {"before_after"}
-    assert stale(training={"epochs": 3}) == every - {"corpus", "encoder", "frames"}
+    assert stale(training={"epochs": 3}) == every - {"corpus", "encoder", "frames", "peer"}
+    assert stale(peer={"epochs": 3}) == {"peer"}
     assert stale(retrieval={"bank_clips": 20}) == {"bank"}
     assert stale(tagging={"epochs": 3}) == every - {"corpus"}
     assert stale(corpus={"seed": 1}) == every
