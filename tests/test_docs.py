@@ -127,9 +127,9 @@ def test_a_dropped_notebook_runs_in_the_batch(smoke):
     index = (report / "index.html").read_text(encoding="utf-8")
     assert 'href="10_length.html"' in index and "Are long captions dear?" in index
     assert "length.correlation" in json.loads((report / "results.json").read_text(encoding="utf-8"))
-    assert "10_length.ipynb used what" not in output
+    assert "used what its metadata does not declare" not in output
     record = json.loads((report / "pages" / "10_length.json").read_text(encoding="utf-8"))
-    assert {one.split("/")[0] for one in record["provenance"]["artifacts"]} >= {
+    assert {one["stage"] for one in record["provenance"]["artifacts"]} >= {
         "losses",
         "captioner",
         "corpus",
