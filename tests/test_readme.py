@@ -98,8 +98,8 @@ def wrong_with_ours(words: list[str], studies: set[str]) -> str:
         complaint = said.getvalue()
         return complaint if end.code and "arguments are required" not in complaint else ""
     asked = getattr(options, "studies", None) or [getattr(options, "study", "demo")]
-    if options.command == "download" and (unknown := set(options.what) - set(sets())):
-        return f"{unknown} cannot be downloaded"
+    if options.command == "download" and (unknown := sorted(set(options.what) - set(sets()))):
+        return f"{unknown[0]} cannot be downloaded"
     return next(filter(None, (no_study(one, studies) for one in asked)), "")
 
 

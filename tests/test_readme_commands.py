@@ -189,7 +189,7 @@ def test_the_tests(command):
     done = make(
         *shlex.split(command)[1:],
         f"PYTHON={sys.executable}",
-        "ARGS=-n 0 -p no:cacheprovider tests/test_store.py",
+        "ARGS=-n 0 -p no:cacheprovider tests/test_matrix.py",
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"=+ \d+ passed in [\d.]+s =+$", done.stdout.strip())
