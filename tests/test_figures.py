@@ -278,7 +278,15 @@ def test_sure_differences_are_told_from_the_others(ax):
 
 def test_differences_of_shares_are_in_points(ax):
     table = pd.DataFrame(
-        {"variant": ["deep"], "difference": [0.1], "difference low": [0.05], "difference high": [0.15]}
+        {
+            "variant": ["deep"],
+            "value": [0.5],
+            "low": [0.4],
+            "high": [0.6],
+            "difference": [0.1],
+            "difference low": [0.05],
+            "difference high": [0.15],
+        }
     )
     figures.differences(table, ax, "hit@1", points=True)
     assert ax.containers[0].lines[0].get_xdata().tolist() == pytest.approx([10])

@@ -401,7 +401,7 @@ def differences(table: pd.DataFrame, ax: Axes, title: str, points: bool = False)
     """
     y = np.arange(len(table))[::-1]
     columns = {"difference": "value", "difference low": "low", "difference high": "high"}
-    ends = table.rename(columns=columns)[["value", "low", "high"]]
+    ends = table[list(columns)].rename(columns=columns)  # it has a value of its own as well
     sure = (ends["low"] > 0) | (ends["high"] < 0)
     ax.axvline(0, **CHANCE)
     for mask, *look in ((sure, "o", BLUE), (~sure, "s", GREY)):
