@@ -376,7 +376,7 @@ def test_cumulative_ends_at_all_items(ax):
 
 
 VARIANTS = ["base", "positions", "learned", "shuffled", "shallow", "deep", "few_orders", "no_orders"]
-KINDS = ["accuracy", "shuffled frames", "blind", "null audio", "trigram", "majority"]
+KINDS = ["accuracy", "permuted audio", "blind", "null audio", "trigram", "majority"]
 
 
 def same_training(axes):
@@ -421,7 +421,7 @@ def late_kinds(axes):
 
 
 def same_pairs(axes):
-    rows = np.repeat([f"{figures.name(one)}, shuffled frames" for one in VARIANTS], 4)
+    rows = np.repeat([f"{figures.name(one)}, permuted audio" for one in VARIANTS], 4)
     kinds = ["text", "audio", "group", "matching"] * len(VARIANTS)
     figures.pair_scores(interval_table(row=rows, what=kinds, value=[0.9] * len(rows)), {"text": 0.25}, axes)
 

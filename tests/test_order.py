@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aacstudy.analysis import order
-from aacstudy.analysis.statistics import Interval
 from aacstudy.options import StatisticsOptions
 
 FEW = StatisticsOptions(resamples=200, seed=1)
@@ -38,24 +37,6 @@ def test_deaf_captioner_is_at_half_after_correction():
     assert order.corrected(tables).mean() == 0.5
 
 
-@pytest.mark.parametrize(
-    ("low", "blind_low", "blind_high", "verdict"),
-    [
-        (0.6, 0.1, 0.3, "hears order"),
-        (0.5, 0.1, 0.3, "cannot tell"),  # better than blind, but not than a coin
-        (0.6, 0.0, 0.3, "cannot tell"),  # not better than blind, and much could hide
-        (0.6, 0.0, 0.09, "does not hear order"),
-        (0.4, -0.1, 0.09, "does not hear order"),
-        (0.4, -0.1, 0.1, "cannot tell"),
-        (0.4, 0.01, 0.09, "cannot tell"),
-    ],
-)
-def test_order_verdict(low, blind_low, blind_high, verdict):
-    found = Interval(0.7, low, 0.9, 50, "audios")
-    over_blind = Interval((blind_low + blind_high) / 2, blind_low, blind_high, 50, "audios")
-    assert order.order_verdict(found, over_blind) == verdict
-
-
 # --- tables ------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +53,7 @@ def scored(seed, hears, n=120):
         }
     )
     prior = rng.normal(0, 0.5, n)
-    for source in ("own", "other", "shuffled", "null", "ngram"):
+    for source in ("own", "other", "permuted", "null", "ngram"):
         gain = 2.0 if source == "own" and hears else 0.0
         table[f"{source}_text"] = 3 + rng.normal(0, 0.01, n)
         table[f"{source}_swap"] = 3 + prior + gain + rng.normal(0, 0.01, n)
@@ -106,14 +87,16 @@ def test_measured_has_every_control_with_its_interval():
 
 def test_controls_that_nobody_has_are_left_out():
     table = scored(0, True).drop(columns=["ngram_text", "ngram_swap", "majority", "null_text", "null_swap"])
-    assert set(order.right([table])) == {"accuracy", "blind", "shuffled frames", "corrected"}
+    assert set(order.right([table])) == {"accuracy", "blind", "permuted audio", "corrected"}
 
 
 def test_verdicts_of_a_listener_and_of_a_reader():
     hears, reads = (order.verdicts([scored(seed, one) for seed in (0, 0)], FEW) for one in (True, False))
     assert hears["heard"].tolist() == ["heard", "heard"]
-    assert reads["heard"].tolist() == ["not heard", "not heard"]
-    assert (hears["over shuffled, low"] > 0).all() and (reads["over shuffled, low"] <= 0).all()
+    # where nothing differs the interval has no width, and decides nothing
+    assert (reads["over blind, low"] == reads["over blind, high"]).tolist() == [True, False]
+    assert reads["heard"].tolist() == ["undecided", "not detected"]
+    assert (hears["over permuted, low"] > 0).all() and (reads["over permuted, low"] <= 0).all()
     assert (hears["p"] >= 2 / 10_001 - 1e-12).all()  # Holm doubles the smallest of two
 
 
@@ -124,7 +107,7 @@ def test_results_are_flat_numbers():
         "accuracy",
         "blind",
         "null_audio",
-        "shuffled_frames",
+        "permuted_audio",
         "trigram",
         "majority",
         "corrected",
@@ -135,7 +118,7 @@ def test_results_are_flat_numbers():
             assert f"bat.{key}{suffix}" in base and f"bat.strict.{key}{suffix}" in base
             assert f"bat.positions.{key}{suffix}" in variant
             assert f"perturbed.base.before_after.{key}{suffix}" in base
-    assert {"bat.over_blind", "bat.over_shuffled_frames.low"} <= set(base)
+    assert {"bat.over_blind", "bat.over_permuted_audio.low"} <= set(base)
     assert all(isinstance(value, (int, float)) for value in base.values())
     assert not set(base) & set(variant)
 

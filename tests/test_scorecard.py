@@ -54,7 +54,7 @@ def nearest(value, low, high):
     )
 
 
-def heard(prefix, blind, control, name="over_permuted_waveform"):
+def heard(prefix, blind, control, name="over_permuted_audio"):
     values = {"accuracy": (0.6, 0.9), "over_blind": blind, name: control}
     flat = {}
     for what, (low, high) in values.items():
@@ -108,9 +108,9 @@ FLIPS = [
     ("Q1", 0, heard("bat", (0.2, 0.4), (0.2, 0.4)), "yes: it hears order"),
     ("Q1", 0, heard("bat", (-0.05, 0.05), (0.2, 0.4)), "no: not detected, at most +5.0 points over blind"),
     ("Q1", 0, heard("bat", (0.2, 0.4), (-0.03, 0.02)),
-     "no: not detected, at most +2.0 points over its waveform in pieces"),
-    ("Q1", 0, heard("bat", (0.2, 0.4), (0.0, 0.0), "over_shuffled_frames"), CANNOT_TELL),  # a control of nothing
-    ("Q2", 0, heard("bat.positions", (0.2, 0.4), (0.1, 0.3), "over_shuffled_frames"), "yes: it hears order"),
+     "no: not detected, at most +2.0 points over its own sound in drawn orders"),
+    ("Q1", 0, heard("bat", (0.2, 0.4), (0.0, 0.0), "over_permuted_audio"), CANNOT_TELL),  # a control of nothing
+    ("Q2", 0, heard("bat.positions", (0.2, 0.4), (0.1, 0.3), "over_permuted_audio"), "yes: it hears order"),
     ("Q2", 0, heard("bat.positions", (-0.1, 0.3), (-0.1, 0.3)), CANNOT_TELL),
     ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), "yes: the location of each caption's upper tail; the scale does nothing"),
     ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.0, -0.1, 0.1)), "yes: the location of each caption's losses; the scale does nothing"),

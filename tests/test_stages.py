@@ -196,7 +196,7 @@ def test_padding_in_a_batch_changes_no_caption(place, tmp_path):
 
 
 def test_before_after_table(place, table):
-    sources = ("own", "other", "shuffled", "null", "ngram")
+    sources = ("own", "other", "permuted", "null", "ngram")
     losses = [f"{source}_{side}" for side in ("text", "swap") for source in sources]
     about = ["test", "clip", "connective", "form", "text", "swap"]
     assert list(table) == [*about, *losses, "majority"]
@@ -245,7 +245,7 @@ def test_other_never_is_the_own_clip(place, n_others):
 
 def test_without_positions_the_order_of_frames_is_not_heard(table):
     for side in ("text", "swap"):
-        own, shuffled = table[f"own_{side}"], table[f"shuffled_{side}"]
+        own, shuffled = table[f"own_{side}"], table[f"permuted_{side}"]
         assert shuffled.tolist() == pytest.approx(own.tolist(), abs=1e-5)
 
 
@@ -262,8 +262,8 @@ def test_shuffled_frames_are_the_own_frames_in_other_orders(place):
     ids = [vocabulary.encode(text) for text in table["text"]]
     loss = nll_reference(network, permuted(clips), ids).numpy() / np.array([len(one) - 1 for one in ids])
     expected = [(loss[row, i] + loss[4 + row, i]) / 2 for i, row in enumerate(own)]
-    assert table["shuffled_text"].tolist() == pytest.approx(expected, abs=1e-5)
-    assert np.abs(table["shuffled_text"] - table["own_text"]).max() > 1e-4
+    assert table["permuted_text"].tolist() == pytest.approx(expected, abs=1e-5)
+    assert np.abs(table["permuted_text"] - table["own_text"]).max() > 1e-4
 
 
 def test_null_audio_is_the_mean_frame(place, table):
@@ -295,7 +295,7 @@ def test_without_training_captions_there_is_no_ngram(place, tmp_path):
     chosen = {"split": "test", "other_clips": 2, "permutations": 1, "pairs": 0}
     build(before_after, with_permuted(made(place, training=tmp_path), tmp_path), tmp_path, **chosen)
     table = pd.read_csv(tmp_path / "before_after.csv")
-    assert not {"ngram_text", "ngram_swap", "majority"} & set(table) and "shuffled_text" in table
+    assert not {"ngram_text", "ngram_swap", "majority"} & set(table) and "permuted_text" in table
 
 
 def test_same_again(place, table):
@@ -346,7 +346,7 @@ def test_pairs_are_scored_in_all_four_cells(place, tmp_path):
     for row, other in zip(table.itertuples(), (1, 2)):
         cells = {"aa": loss[0, 0], "ab": loss[other, 0], "ba": loss[0, other], "bb": loss[other, other]}
         assert {cell: getattr(row, f"own_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
-        assert {cell: getattr(row, f"shuffled_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
+        assert {cell: getattr(row, f"permuted_{cell}") for cell in cells} == pytest.approx(cells, abs=1e-5)
 
 
 def test_unknown_split_names_those_there_are(place, tmp_path):

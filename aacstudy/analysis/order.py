@@ -5,19 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from aacstudy.analysis.statistics import Difference, Interval, holm, keyed, over_seeds, paired
+from aacstudy.analysis import heard_order
+from aacstudy.analysis.statistics import Difference, holm, keyed, over_seeds, paired
 from aacstudy.corpus.perturb.items import ORDER, TESTS
 from aacstudy.corpus.perturb.swaps import STRICT
 from aacstudy.options import StatisticsOptions
 
 # What is measured of an item, by the columns that hold its losses; the first is the test, the
-# others hear nothing of the order: other clips' audio, the mean frame, the own frames in drawn
-# orders, a trigram model.
+# others hear nothing of the order: other clips' audio, the mean frame, the own sound in pieces of a
+# frame's length in drawn orders, a trigram model.
 SOURCES = {
     "accuracy": "own",
     "blind": "other",
     "null audio": "null",
-    "shuffled frames": "shuffled",
+    "permuted audio": "permuted",
     "trigram": "ngram",
 }
 # Scores of a pair, and what two captions and two clips give that are told apart by chance (arXiv
@@ -34,7 +35,7 @@ def accuracy(tables: Sequence[pd.DataFrame], text: str, swap: str) -> np.ndarray
 def corrected(tables: Sequence[pd.DataFrame], prior: str = "other") -> np.ndarray:
     """As ``accuracy`` of log p(c|a) − log p(c): a prior's loss is subtracted [seeds, items].
 
-    prior: ``other`` (the mean log-probability on other clips' audio), ``shuffled``, or ``ngram``.
+    prior: ``other`` (the mean log-probability on other clips' audio), ``permuted``, or ``ngram``.
     """
     result = []
     for table in tables:
@@ -107,28 +108,12 @@ def against(
     return paired(*values, clips, options)
 
 
-def order_verdict(found: Interval, over_blind: Interval, over_shuffled: Interval | None = None) -> str:
-    """Whether a captioner hears order: from its accuracy and paired differences to two controls.
-
-    ``hears order``: all intervals lie above what needs no hearing (½, and no difference), that to
-    its own frames in drawn orders too where it is given: a captioner that hears what sounds, but
-    not when, passes the blind control alone. ``does not hear order``: one of the differences is not
-    above 0 and at most 10 points can hide in it. Otherwise ``cannot tell``.
-    """
-    differences = [one for one in (over_blind, over_shuffled) if one is not None]
-    if found.low > 0.5 and all(one.low > 0 for one in differences):
-        return "hears order"
-    if any(one.low <= 0 and one.high < 0.1 for one in differences):
-        return "does not hear order"
-    return "cannot tell"
-
-
 def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
     """Every test's accuracy, paired differences to two controls, Holm's p over tests, the verdict.
 
-    ``over blind`` is the difference to other clips' audio: is the change heard? ``over shuffled``
-    to the own frames in drawn orders: is it heard in their order? p and verdict are of ``over
-    blind``, by the rule of ``order_verdict``.
+    ``over blind`` is the difference to other clips' audio: is the change heard? ``over permuted`` to
+    the own sound in drawn orders: is it heard in its order? p and verdict are of ``over blind``, by
+    the rule of ``heard_order.verdict``.
     """
     found = []
     for (test, part), mask in rows(tables[0]).items():
@@ -136,13 +121,12 @@ def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.D
             continue
         clips = tables[0]["clip"].to_numpy()[mask]
         value = over_seeds(right(tables)["accuracy"][:, mask], clips, options)
-        blind, shuffled = (against(tables, what, mask, options) for what in ("blind", "shuffled frames"))
-        heard = {"hears order": "heard", "does not hear order": "not heard"}
-        verdict = order_verdict(value, blind.interval)
+        blind, permuted = (against(tables, what, mask, options) for what in ("blind", "permuted audio"))
+        answer = heard_order.verdict({"over blind": blind.interval}).answer
         row = {"test": TESTS[test], "items": int(mask.sum()), "accuracy": value.value}
-        for name, one in (("over blind", blind), ("over shuffled", shuffled)):
+        for name, one in (("over blind", blind), ("over permuted", permuted)):
             row |= dict(zip((name, f"{name}, low", f"{name}, high"), one.interval[:3]))
-        found.append(row | {"p": blind.p_value, "heard": heard.get(verdict, verdict)})
+        found.append(row | {"p": blind.p_value, "heard": "heard" if answer == heard_order.HEARS else answer})
     table = pd.DataFrame(found)
     return table.assign(p=holm(table["p"]))
 
@@ -162,7 +146,7 @@ def results(
             key = f"{prefix}.{what.replace(' by ', ' ').replace(' ', '_')}"
             found = over_seeds(values[:, mask], clips[mask], options)
             flat |= keyed(key, found, values[:, mask].mean(axis=1), seeds)
-        for control in ("blind", "shuffled frames"):
+        for control in ("blind", "permuted audio"):
             one = against(tables, control, mask, options).interval
             flat |= keyed(f"{prefix}.over_{control.replace(' ', '_')}", one)
     return flat

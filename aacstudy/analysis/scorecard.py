@@ -233,15 +233,11 @@ def _hears(prefix: str):
     variant = prefix.partition(".")[2] or "base"
 
     def judge(results: Results, corpus: str) -> Judged | None:
-        found, blind, waveform, frames = (
-            interval(results, f"{prefix}.{name}")
-            for name in ("accuracy", "over_blind", "over_permuted_waveform", "over_shuffled_frames")
-        )
-        control = waveform or frames
+        names = ("accuracy", "over_blind", "over_permuted_audio")
+        found, blind, control = (interval(results, f"{prefix}.{name}") for name in names)
         if found is None or blind is None or control is None:
             return None
-        name = "over its waveform in pieces" if waveform else "over its frames in drawn orders"
-        effects = {"over blind": blind, name: control}
+        effects = {"over blind": blind, "over its own sound in drawn orders": control}
         measured = f"accuracy {_percent(found)}, " + ", ".join(
             f"{name} {_percent(one, points=True)}" for name, one in effects.items()
         )

@@ -318,7 +318,7 @@ def hub_counts(counts: dict[str, np.ndarray], ax: Axes) -> Axes:
 
 def accuracies(table: pd.DataFrame, ax: Axes) -> Axes:
     """Accuracy and its controls: see ``_points``."""
-    looks = _looks(("accuracy", "shuffled frames", "blind", "null audio", "trigram", "majority"))
+    looks = _looks(("accuracy", "permuted audio", "blind", "null audio", "trigram", "majority"))
     return _points(table, looks, ax, "items whose true caption costs less (%)", [0.5])
 
 

@@ -34,7 +34,7 @@ HEADLINES = (
     ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
     ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the frames"),
     ("… its blind control", "bat.positions.blind", "percent", ""),
-    ("… its own frames in drawn orders", "bat.positions.shuffled_frames", "percent", "what is heard, but not when"),
+    ("… its own sound in drawn orders", "bat.positions.permuted_audio", "percent", "what is heard, but not when"),
 )  # fmt: skip
 
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}

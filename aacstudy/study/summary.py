@@ -41,8 +41,8 @@ FINDINGS = (
     ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, {n.bat.items:size} items",
      "blind {bat.blind:percent}"),
     ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
-     "blind {bat.positions.blind:percent}; own frames in drawn orders "
-     "{bat.positions.shuffled_frames:percent}"),
+     "blind {bat.positions.blind:percent}; own sound in drawn orders "
+     "{bat.positions.permuted_audio:percent}"),
     ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; {bat.shuffled.accuracy:percent}", ""),
     ("Same two sounds in both orders: caption and clip both told apart", "{pairs.base.reversed.group:percent} as published, "
      "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf scorer 0 %"),

@@ -54,7 +54,7 @@ def score_items(
 
     Columns beside the item's (see perturb/items.py): ``own_text``, ``own_swap`` on its own audio;
     ``other_text``, ``other_swap`` the mean over other clips' audio (the blind control: same captioner,
-    nothing to hear); ``shuffled_text``, ``shuffled_swap`` the mean over ``permuted`` frames, those of every
+    nothing to hear); ``permuted_text``, ``permuted_swap`` the mean over ``permuted`` frames, those of every
     clip with its sound in a drawn order, then of every clip in another, and so on;
     ``null_text``, ``null_swap`` on the mean frame of the split. Where there are ``learnt`` captions:
     ``ngram_text``, ``ngram_swap`` of a trigram model of them, and ``majority``, the share right of a rule of
@@ -74,7 +74,7 @@ def score_items(
         loss = _pairs(network, heard, captions, listened)  # [items, 1 + others + permutations]
         table[f"own_{side}"] = loss[:, 0]
         table[f"other_{side}"] = loss[:, 1:-permutations].mean(axis=1)
-        table[f"shuffled_{side}"] = loss[:, -permutations:].mean(axis=1)
+        table[f"permuted_{side}"] = loss[:, -permutations:].mean(axis=1)
         table[f"null_{side}"] = _null(network, clips, captions)
         if texts:
             table[f"ngram_{side}"] = trigram_losses(texts, list(table[side]))
@@ -89,7 +89,7 @@ def score_pairs(
     """Pairs of captions and clips of the same two sounds (see perturb/items.py) with the losses of all four cells.
 
     ``own_aa``: caption a on clip a, in nats per token; ``own_ab``: caption a on clip b; ``own_ba``, ``own_bb``.
-    ``shuffled_aa`` … are the means over the clips' ``permuted`` frames, as in ``score_items``.
+    ``permuted_aa`` … are the means over the clips' ``permuted`` frames, as in ``score_items``.
     """
     table = scene_pairs(part.captions)
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
@@ -100,7 +100,7 @@ def score_pairs(
             on = np.array([rows[name] for name in table[f"clip_{clip}"]])
             loss = _pairs(network, heard, captions, _listened(on, len(clips), 0, permutations))
             table[f"own_{text}{clip}"] = loss[:, 0]
-            table[f"shuffled_{text}{clip}"] = loss[:, 1:].mean(axis=1)
+            table[f"permuted_{text}{clip}"] = loss[:, 1:].mean(axis=1)
     return table
 
 
