@@ -104,12 +104,17 @@ def test_one_caption_for_all():
         assert verdicts({"same_caption": found})[name] == expected
 
 
-@pytest.mark.parametrize(
-    ("claimed", "true", "words", "expected"),
-    [(0.9, 0.5, 400, PRESENT), (0.5, 0.5, 400, ABSENT), (0.6, 0.5, 40, CANNOT_TELL)],
-)
-def test_overconfidence(claimed, true, words, expected):
-    right = np.arange(words) % 10 < 10 * true
-    found = signatures.overconfidence([[claimed] * words], [right], np.arange(words) // 3, OPTIONS)
-    assert found.value == pytest.approx(claimed - true)
-    assert verdicts({"overconfidence": found})["over-confident"] == expected
+def test_what_a_study_measured():
+    def given(key, value):
+        return {key: value, f"{key}.low": value - 0.01, f"{key}.high": value + 0.01, f"{key}.n": 200}
+
+    results = given("t2a.hit@1", 0.4) | {"t2a.hit@1.seed_1": 0.39, "t2a.hit@1.seed_2": 0.41}
+    results |= given("a2t.min_max.hit@1", 0.3) | given("a2t.z.hit@1", 0.35)
+    results |= given("a2t.min_max_minus_raw.hit@1", 0.2) | given("a2t.z_minus_raw.hit@1", 0.25)
+    found = signatures.measured(results)
+    assert (found["a2t"].value, found["gain"].value) == (0.35, 0.25)  # of the better one
+    assert found["seeds"].value == pytest.approx(np.std([0.39, 0.41], ddof=1))
+    assert "features" not in found and signatures.measured({}) == {}
+    said = verdicts(found)
+    assert said["normalisation gains nothing"] == said["audio-to-text stays poor"] == ABSENT
+    assert said["features do not separate sounds"] == NOT_MEASURED

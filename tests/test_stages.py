@@ -378,6 +378,7 @@ REACHES = {
     },
     "frames": READ | NETWORKS | ENCODER,
     "frames_permuted": READ | NETWORKS | ENCODER,
+    "zero_shot": LISTENS | SCORING | {"corpus.soundscapes.grammar", "corpus.soundscapes.esc50"},
     "peer": {
         "corpus",
         "corpus.text",

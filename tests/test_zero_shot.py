@@ -1,17 +1,23 @@
 """Zero-shot tagging: phrases, the arithmetic by hand, and losses of a small captioner."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from aacstudy.analysis import zero_shot
 from aacstudy.corpus import Corpus
 from aacstudy.corpus.soundscapes import grammar
 from aacstudy.corpus.text import Vocabulary
+from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner
-from aacstudy.options import DecoderOptions, StatisticsOptions
-from aacstudy.scoring.engine import Engine
+from aacstudy.models.checkpoint import save_captioner, save_encoder
+from aacstudy.models.encoder import build_encoder
+from aacstudy.models.frames import encode
+from aacstudy.options import DecoderOptions, EncoderOptions, FrontendOptions, StatisticsOptions
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.study.stages import zero_shot as stage
 
@@ -84,16 +90,39 @@ def test_clips_of_a_single_sound():
     assert stage.single_sound(part).values.tolist() == [["b", "rain"], ["a", "dog"]]
 
 
-def test_losses_equal_the_reference():
+def test_losses_equal_the_reference(tmp_path):
+    """The stage on two tagging clips and a training clip: losses, labels and the tagger's own logits."""
     torch.manual_seed(0)
-    phrases = {"dog": "A dog barks.", "rain": "Rain falls.", "phone": "A telephone rings."}
-    vocabulary = Vocabulary.fit(phrases.values())
+    names = ["tagging_test/0", "tagging_test/1", "train/0"]
+    rng = np.random.default_rng(0)
+    for i in range(len(names)):
+        soundfile.write(tmp_path / f"{i}.wav", 0.1 * rng.standard_normal(8000), 8000)
+    clips = pd.DataFrame({"clip": names, "split": [name.split("/")[0] for name in names]})
+    clips["path"], clips["seconds"] = [f"{i}.wav" for i in range(3)], 1.0
+    events = pd.DataFrame({"clip": names[:2], "event": ["rain", "dog"], "onset": 0.0, "offset": 1.0})
+    Corpus(
+        tmp_path, clips, pd.DataFrame({"clip": names[2:], "text": ["A dog barks and rain falls"]}), events
+    ).save()
+    frontend = FrontendOptions(sample_rate=8000, n_fft=256, hop=160, n_mels=16, f_min=50.0, f_max=4000.0)
+    encoder = build_encoder(frontend, EncoderOptions(depths=(1,), dims=(6,), kernel=3), 2).eval()
+    save_encoder(tmp_path / "encoder.safetensors", encoder, ("dog", "rain"))
+    logits = pd.DataFrame({"dog": [0.1, 2.0], "rain": [1.0, 0.2]}, index=pd.Index(names[:2], name="clip"))
+    logits.to_csv(tmp_path / "test_scores.csv")
+    bank = torch.randn(4, 6)
+    frame_files.save(tmp_path / "frames.safetensors", ["train/0"], [bank])
+    vocabulary = Vocabulary.fit(grammar.class_phrases().values())
     network = Captioner(6, len(vocabulary), DecoderOptions(d_model=16, layers=2, heads=2, d_ff=32)).eval()
-    frames = [torch.randn(n, 6) for n in (3, 5, 4)]
-    found = stage.score(Engine(network, []), vocabulary, frames[:2], phrases, bank=frames[2:])
-    ids = [vocabulary.encode(text) for text in phrases.values()]
-    expected = nll_reference(network, frames, ids).numpy()
-    np.testing.assert_allclose(found["zero_shot_nll"], expected[:2], atol=1e-4)
-    np.testing.assert_allclose(found["zero_shot_bank"], expected[2:], atol=1e-4)
-    assert found["zero_shot_tokens"].tolist() == [len(one) - 1 for one in ids]
-    assert found["zero_shot_classes"].tolist() == list(phrases)
+    save_captioner(tmp_path / "captioner.safetensors", network, vocabulary, {})
+    inputs = tuple(SimpleNamespace(path=tmp_path) for _ in range(4))
+    stage.build(
+        SimpleNamespace(inputs=inputs, parameters={"split": "tagging_test", "bank_clips": 0}), tmp_path, 1
+    )
+    found = np.load(tmp_path / "zero_shot.npz")
+    ids = [vocabulary.encode(grammar.class_phrases()[one]) for one in ("dog", "rain")]
+    heard = list(encode(encoder, [tmp_path / "0.wav", tmp_path / "1.wav"]))
+    expected = nll_reference(network, [*heard, bank], ids).numpy()
+    np.testing.assert_allclose(found["nll"], expected[:2], atol=1e-4)
+    np.testing.assert_allclose(found["bank"], expected[2:], atol=1e-4)
+    assert found["tokens"].tolist() == [len(one) - 1 for one in ids]
+    assert found["classes"].tolist() == ["dog", "rain"] and found["labels"].tolist() == [1, 0]
+    np.testing.assert_allclose(found["tagger"], logits)

@@ -5,6 +5,7 @@ the bad side, absent where it lies on the good one. What was not measured is sai
 given matrix gets the same table as a captioner trained here.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from aacstudy.analysis.retrieval.predictions import bounds
+from aacstudy.analysis.scorecard import interval
 from aacstudy.analysis.statistics import Interval, bootstrap_table
 from aacstudy.options import StatisticsOptions
 
@@ -54,11 +56,6 @@ SIGNATURES = (
               "what fails is not the bias of captions: look at the audios that no caption ranks first"),
     Signature("losses near zero", "matched", "below", 0.1, "loss of matched pairs below 0.1 nats per token",
               "test captions may be training captions, or the captions hold too few words"),
-    Signature("over-confident", "overconfidence", "above", 0.1,
-              "mean probability of the likeliest word exceeds how often it is right by 10 points",
-              "stop earlier or smooth labels; sums of losses suffer most"),
-    Signature("over-confident on wrong audio", "overconfidence_mismatched", "above", 0.25,
-              "the same with another clip's audio, by 25 points", "words follow words: weaken the decoder"),
     Signature("one caption for all", "same_caption", "above", 0.1,
               "one text is written for over 10 % of the clips",
               "leave generic captions out of training; search with other beams"),
@@ -72,7 +69,7 @@ SIGNATURES = (
               "best normalised minus raw hit@1 below 2 points",
               "use raw losses: they need no other audios"),
     Signature("features do not separate sounds", "features", "below", _quarter_above_chance,
-              "mAP of tagging or a linear probe under a quarter of the way from chance to 1",
+              "mAP of tagging under a quarter of the way from chance to 1",
               "a better encoder first: no decoder can mend it"),
 )  # fmt: skip
 
@@ -141,14 +138,26 @@ def matched(losses: Sequence[np.ndarray], owners: np.ndarray, options: Statistic
     return _interval(np.array([loss[owners, np.arange(len(owners))] for loss in losses]), owners, options)
 
 
-def overconfidence(
-    probability: np.ndarray, right: np.ndarray, audios: np.ndarray, options: StatisticsOptions
-) -> Interval:
-    """Mean probability of the likeliest word minus how often it is the caption's.
-
-    probability, right `[seeds, words]`; audios `[words]`: the unit to cluster by.
-    """
-    return _interval(np.asarray(probability, dtype=float) - np.asarray(right, dtype=float), audios, options)
+def measured(results: Mapping[str, float], confidence: float = 0.95) -> dict[str, Interval]:
+    """What the signatures need, from a study's results (``results.json``); what was not measured has no key."""
+    normalised = [name for name in ("min_max", "z") if f"a2t.{name}.hit@1" in results]
+    best = max(normalised, key=lambda name: results[f"a2t.{name}.hit@1"], default="min_max")
+    keys = {
+        "t2a": "t2a.hit@1",
+        "a2t": f"a2t.{best}.hit@1",
+        "gain": f"a2t.{best}_minus_raw.hit@1",
+        "matched": "signature.matched",
+        "separation": "signature.separation",
+        "same_caption": "signature.same_caption",
+        "caption_share": "variance.caption",
+        "features": "tagging.map",
+    }
+    found = {name: interval(results, key) for name, key in keys.items()}
+    seeds = [value for key, value in results.items() if re.fullmatch(r"t2a\.hit@1\.seed_\d+", key)]
+    found["seeds"] = spread(seeds, confidence) if seeds else None
+    if (chance := results.get("chance.tagging.map")) is not None:
+        found["features_chance"] = Interval(chance, chance, chance, 0, "a random order")
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _interval(values: np.ndarray, audios: np.ndarray, options: StatisticsOptions) -> Interval:

@@ -227,6 +227,21 @@ def peer(study: Study, variant: str, seed: int) -> Artifact:
     )
 
 
+@_shared
+def zero_shot(study: Study, variant: str, seed: int) -> Artifact:
+    """Losses of class phrases on held-out tagging clips of one sound: tagging by a captioner."""
+    varied = study.varied(variant)
+    numerics = {name: getattr(varied.scoring, name) for name in ("dtype", "memory", "label_smoothing")}
+    parameters = {"split": "tagging_test", "bank_clips": varied.retrieval.bank_clips, **numerics}
+    inputs = (corpus(varied), frames(varied), encoder(varied), captioner(study, variant, seed))
+    return Artifact("zero_shot", _label(variant, seed), parameters, inputs, _code("zero_shot"))
+
+
+def has_tagging(study: Study) -> bool:
+    """Whether an encoder is trained here and held-out clips of known sounds are there to tag."""
+    return has_peer(study) and study.corpus.name in COMPOSED and not study.encoder.weights
+
+
 def has_peer(study: Study) -> bool:
     """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from the same."""
     return not (study.captioner_from or study.training.weights or study.scoring.matrix)
@@ -239,6 +254,13 @@ PER_CAPTIONER = {
     "captions": captions,
     "before_after": before_after,
     "peer": peer,
+    "zero_shot": zero_shot,
+}
+# Stages that not every study can have, and what tells.
+ONLY_WHERE = {
+    "bank": lambda study: not study.scoring.matrix,  # nothing here can score more for another system
+    "peer": has_peer,
+    "zero_shot": has_tagging,
 }
 
 
@@ -256,9 +278,7 @@ def needed(study: Study, reads: Sequence[str]) -> list[Artifact]:
         if split == [PAIRS] and not has_pairs(study):
             continue
         if stage in PER_CAPTIONER:
-            if stage == "bank" and study.scoring.matrix:
-                continue  # another system's matrix: nothing here can score more for it
-            if stage == "peer" and not has_peer(study):
+            if not ONLY_WHERE.get(stage, lambda _: True)(study):
                 continue
             make = PER_CAPTIONER[stage]
             found += [make(study, v, seed, *split) for v in chosen(study, which) for seed in study.seeds]
