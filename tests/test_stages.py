@@ -18,8 +18,8 @@ from aacstudy.models.checkpoint import save_captioner
 from aacstudy.options import DecoderOptions, DecodingOptions
 from aacstudy.scoring.matrix import join
 from aacstudy.scoring.reference import nll_reference
-from aacstudy.study import run
-from aacstudy.study.artifacts import PACKAGE, reached
+from aacstudy.study import notebooks, run
+from aacstudy.study.artifacts import PACKAGE, imported_modules, reached
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import bands, before_after, captions, inputs, plan
 
@@ -461,3 +461,21 @@ def test_a_notebook_may_read_another_split_and_other_variants():
     for wrong in ("loses", "losses:variant"):
         with pytest.raises(ValueError, match="for a notebook to read; there are"):
             plan.needed(study, [wrong])
+
+
+@pytest.mark.parametrize("name", Study.load("demo").notebooks)
+def test_a_change_of_a_command_executes_no_notebook(name):
+    """A notebook's key covers what its cells import, and none of them imports what is a command's alone."""
+    found = reached(imported_modules(notebooks.read(name).code))
+    commands = (
+        "download",
+        "doctor",
+        "search",
+        "compare",
+        "summary",
+        "run",
+        "bat",
+        "retrieve",
+        "matrix_files",
+    )
+    assert not found & {f"aacstudy.study.{one}" for one in commands}

@@ -13,7 +13,7 @@ from aacstudy import paths
 from aacstudy.report import figures, provenance
 from aacstudy.report.page import Page
 from aacstudy.scoring.matrix import Losses
-from aacstudy.study import run
+from aacstudy.study import notebooks
 from aacstudy.study.artifacts import Artifact
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
@@ -72,9 +72,9 @@ class Session:
 
     def end(self) -> None:
         """Show where the page's numbers come from and, in a batch, write its record."""
-        declared = {
-            f"{one.stage}/{one.name}" for top in run.needed(self.study, self.name) for one in top.closure()
-        }
+        here = notebooks.file(self.name).exists()  # one that lies elsewhere declares nothing
+        tops = plan.needed(self.study, notebooks.read(self.name).reads) if here else self._used.values()
+        declared = {f"{one.stage}/{one.name}" for top in tops for one in top.closure()}
         if undeclared := sorted(self._used.keys() - declared):
             print(
                 f"{self.name} used what its metadata does not declare, so a batch cannot plan it: "

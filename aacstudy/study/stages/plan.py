@@ -50,15 +50,11 @@ def corpus(study: Study) -> Artifact:
     options = study.corpus
     module = READERS[options.name]
     composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
-    if options.name == "soundscapes":
-        parameters = composed
-        return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
-    # as scoring.matrix: a page means the same from every working folder, a notebook's too
-    place = str((paths.root() / options.root).resolve()) if options.root else ""
-    content = import_module(module).fingerprint(place)
-    parameters = {"name": options.name, "root": place, "content": content, "decode": options.decode}
-    if options.name == "recordings":
-        parameters = composed | {"root": place, "content": content}
+    parameters = composed if options.name in COMPOSED else {"name": options.name, "decode": options.decode}
+    if options.name != "soundscapes":
+        # as scoring.matrix: a page means the same from every working folder, a notebook's too
+        place = str((paths.root() / options.root).resolve()) if options.root else ""
+        parameters |= {"root": place, "content": import_module(module).fingerprint(place)}
     return Artifact("corpus", options.name, parameters, (), _code("corpus", module))
 
 
