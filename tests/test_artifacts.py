@@ -330,6 +330,7 @@ def test_real_keys_follow_the_parameters_that_matter():
         "bank",
         "before_after",
         "peer",
+        "zero_shot",
     }
     assert stale(description="other words") == set()
     assert stale(statistics={"resamples": 10}) == set()
@@ -337,7 +338,7 @@ def test_real_keys_follow_the_parameters_that_matter():
     assert stale(before_after={"other_clips": 3}) == {"before_after"}
     assert stale(training={"epochs": 3}) == every - {"corpus", "encoder", "frames", "peer"}
     assert stale(peer={"epochs": 3}) == {"peer"}
-    assert stale(retrieval={"bank_clips": 20}) == {"bank"}
+    assert stale(retrieval={"bank_clips": 20}) == {"bank", "zero_shot"}
     assert stale(tagging={"epochs": 3}) == every - {"corpus"}
     assert stale(corpus={"seed": 1}) == every
     assert stale(corpus={"root": "/elsewhere"}) == set()  # soundscapes have none
