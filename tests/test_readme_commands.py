@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,10 +30,12 @@ from conftest import PROJECT
 from miniatures import make_audiocaps, make_clotho
 from published_tensors import captioner_tensors, convnext_tensors
 from safetensors.torch import save_file
-from test_download import CONTENT, server, seven_zip  # noqa: F401
+from test_download import CONTENT, esc50, server, seven_zip  # noqa: F401
 from test_published_captioners import baseline_tokenizer, conette_tensors
 from test_readme import FENCE, PYTHON, commands
+from test_recordings import esc  # noqa: F401
 from test_setup import make
+from test_yamnet import described, flatbuffer
 
 from aacstudy.__main__ import main
 from aacstudy.analysis.captions import assets
@@ -363,6 +366,23 @@ def test_a_page_of_published_weights(command, apart, capsys):
     assert plan.captioner(study, "base", 1234).parameters["file"] == str(place[name])
 
 
+@pytest.mark.xdist_group("pages")
+@runs("make study STUDY=recordings")
+def test_scenes_of_recordings(command, esc, apart, capsys):  # noqa: F811
+    """The page on a miniature of ESC-50 and a file of YAMNet's layers: all that its notebooks read."""
+    weights = apart / "data" / WEIGHTS["yamnet"][1].place
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(flatbuffer(described()))
+    weights.with_name("yamnet_class_map.csv").write_text(
+        "index,mid,display_name\n" + "".join(f"{i},/m/{i},sound {i}\n" for i in range(521))
+    )
+    small = TINY | {"corpus": TINY["corpus"] | {"tagging_train": 0, "tagging_test": 0}}
+    made = jobs_done("recordings", capsys, small, "--data", str(esc[0]))
+    assert {"encoder/yamnet", "captioner/positions-1", "losses/base-1", "before_after/positions-1"} <= set(
+        made
+    )
+
+
 # --- files of one's own --------------------------------------------------------------------------------
 
 
@@ -447,6 +467,17 @@ def test_weights_are_fetched(command, public, tmp_path, capsys):
         assert (tmp_path / "data" / one.place).exists() == (
             brought_by == name or (name, brought_by) == ("dcase2024", "convnext")
         )
+
+
+@runs(".venv/bin/python -m aacstudy download esc50 yamnet")
+def test_recordings_and_their_encoder_are_fetched(command, public, tmp_path, monkeypatch, capsys):
+    esc50(tmp_path / "home" / "ESC-50-master")
+    archive = shutil.make_archive(str(tmp_path / "master"), "zip", tmp_path / "home")
+    public.files[urlsplit(sets.ESC50.url).path] = Path(archive).read_bytes()
+    monkeypatch.setattr(sets, "ESC50_SIZE", (8, 4, 2))
+    assert ours(command) == 0
+    assert "ESC-50: 8 of 8 clips" in capsys.readouterr().out
+    assert (tmp_path / "data" / WEIGHTS["yamnet"][1].place).stat().st_size == 1000
 
 
 @runs("download audiocaps-captions")
