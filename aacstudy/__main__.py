@@ -12,7 +12,9 @@ from aacstudy.report.provenance import cores
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. What the user can mend is said in one message, without a traceback."""
+    """Run one command; returns the exit status. What the user can mend is said in one message,
+    without a traceback.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -88,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=(),
         metavar="FILE",
-        help="write between its marks <!-- summary --> and <!-- /summary -->, also findings, ablations; default: print",
+        help="write between its marks <!-- summary --> and <!-- /summary -->, also findings, ablations",
     )
     matrix = command(
         "retrieve",
@@ -199,7 +201,7 @@ def _run(options) -> int:
     overrides = _overrides(options)
     if options.data and study.corpus.name == "soundscapes":
         raise ValueError(
-            f"study {options.study} makes its own corpus; --data (DATA=) is for studies of a folder, such as own"
+            f"study {options.study} makes its own corpus; --data (DATA=) is for a folder, as in own"
         )
     if left_out := run.wanting_more_captions(study):
         overrides["notebooks"] = [name for name in study.notebooks if name not in left_out]

@@ -62,13 +62,15 @@ class CorpusOptions:
     tagging_train: Count = 3000  # 0 where the encoder is published
     tagging_test: Count = 600
     tagging_seconds: Annotated[Number, Field(ge=0.8)] = 2.0
-    pairs: Count = 100  # pairs of sounds, each a clip in both orders and at once: what order alone changes
+    # pairs of sounds, each a clip in both orders and at once: what order alone changes
+    pairs: Count = 100
     captions_per_clip: Positive = 5
     events: Many[str] = ()  # kinds of sound, as grammar.ALL_PHRASES names them; none given are all
     wording: Literal["usual", "rare"] = "usual"  # rare turns the frequencies of paraphrases round
     snr_low: Number = 0.0  # dB, events over background noise
     snr_high: Number = 18.0
-    decode: StrictBool = False  # clotho, audiocaps: read every sample when indexed, not headers alone
+    # clotho, audiocaps: read every sample when indexed, not headers alone
+    decode: StrictBool = False
 
     def __post_init__(self):
         if self.snr_low > self.snr_high:
@@ -151,13 +153,15 @@ class DecoderOptions:
 
     d_model: Positive = 256
     layers: Positive = 6
-    heads: Positive = 8  # the paper has 4 or 8; no tensor shape shows it, so a checkpoint must store it
+    # the paper has 4 or 8; no tensor shape shows it, so a checkpoint must store it
+    heads: Positive = 8
     d_ff: Positive = 2048
     dropout: BelowOne = 0.2
     projection_dropout: BelowOne = 0.5
     # the paper's are none; with the others order can be heard
     frame_positions: Literal["none", "sinusoidal", "learned"] = "none"
-    max_positions: Positive = 5000  # longest caption, and with frame positions longest clip, in frames
+    # longest caption, and with frame positions longest clip, in frames
+    max_positions: Positive = 5000
 
     def __post_init__(self):
         if self.d_model % 2:
@@ -174,28 +178,36 @@ class TrainingOptions:
     batch: Positive = 512  # (clip, caption) pairs
     captions_per_epoch: Count = 1  # captions drawn per clip and epoch; 0 takes all of them
     learning_rate: AboveZero = 5e-4
-    schedule: Literal["cosine", "one_cycle"] = "cosine"  # per epoch, as published; one_cycle per step
+    # per epoch, as published; one_cycle per step
+    schedule: Literal["cosine", "one_cycle"] = "cosine"
     weight_decay: NotNegative = 2.0  # never on one-dimensional parameters
     label_smoothing: BelowOne = 0.2
     clip_norm: AboveZero = 1.0
-    mixup_alpha: NotNegative = 0.4  # of the Beta distribution that frames and words are mixed by; 0 = off
-    mask_stripes: Count = 2  # SpecAugment: stripes of frames, and as many of their dimensions; 0 = off
+    # of the Beta distribution that frames and words are mixed by; 0 = off
+    mixup_alpha: NotNegative = 0.4
+    # SpecAugment: stripes of frames, and as many of their dimensions; 0 = off
+    mask_stripes: Count = 2
     mask_share: Share = 0.1  # of its axis, the most that a stripe covers
     # what the kept epoch is best in; the paper's is fense
     select: Literal["validation_loss", "cider_d", "fense"] = "validation_loss"
-    validate_every: Positive = 1  # epochs between captionings of the validation clips, for cider_d and fense
+    # epochs between captionings of the validation clips, for cider_d and fense
+    validate_every: Positive = 1
     # bfloat16: products of the training step alone, by autocast
     precision: Literal["float32", "bfloat16"] = "float32"
-    compile: StrictBool = False  # the captioner by torch.compile: pays on a GPU, over hundreds of steps
-    weights: str = ""  # a published captioner, dcase2024, conette or a file, instead of training here
+    # the captioner by torch.compile: pays on a GPU, over hundreds of steps
+    compile: StrictBool = False
+    # a published captioner, dcase2024, conette or a file, instead of training here
+    weights: str = ""
     task: str = ""  # of conette: the corpus whose captions it shall score and write, as clotho
     finetune_encoder: NotNegative = (
         0.0  # the encoder's learning rate, as a share of the captioner's; 0 = frozen
     )
     shuffle_frames: StrictBool = False  # frames lose their order in time: is order heard at all?
-    clip_share: Annotated[Share, Field(gt=0)] = 1.0  # of the training clips that stays, drawn by the seed
+    # of the training clips that stays, drawn by the seed
+    clip_share: Annotated[Share, Field(gt=0)] = 1.0
     captions_per_clip: Count = 0  # a training clip's first captions; 0 takes all
-    order_captions: Share = 1.0  # of the training captions of kind "sequence" that stays, drawn by the seed
+    # of the training captions of kind "sequence" that stays, drawn by the seed
+    order_captions: Share = 1.0
 
 
 @dataclass(frozen=True, config=EXACT)
@@ -205,8 +217,10 @@ class DecodingOptions:
     beam: Positive = 3
     min_tokens: Count = 3  # words before EOS becomes possible
     max_tokens: StrictInt = 20  # generated tokens, EOS included
-    forbid_repeats: Literal[REPEAT_MODES] = "content"  # words that stand only once, see `forbidden_repeats`
-    forbid_specials: StrictBool = True  # PAD, BOS and UNK never appear; the authors' code lets them: False
+    # words that stand only once, see `forbidden_repeats`
+    forbid_repeats: Literal[REPEAT_MODES] = "content"
+    # PAD, BOS and UNK never appear; the authors' code lets them: False
+    forbid_specials: StrictBool = True
 
     def __post_init__(self):
         if not self.min_tokens < self.max_tokens:
@@ -220,22 +234,27 @@ class ScoringOptions:
     """The audio × caption loss matrix."""
 
     split: Literal["train", "validation", "test"] = "test"
-    bands: Positive = 1  # parts of its rows that are scored as separate jobs, on several cores or machines
+    # parts of its rows that are scored as separate jobs, on several cores or machines
+    bands: Positive = 1
     # bfloat16 ranks alike and is 1.4 to 1.6 times as fast, compiled 2.2 to 2.8
     dtype: Literal["float32", "bfloat16"] = "float32"
-    memory: str = "2GB"  # what scoring may hold beside the model and the result; sets the size of its blocks
+    # what scoring may hold beside the model and the result; sets the size of its blocks
+    memory: str = "2GB"
     label_smoothing: BelowOne = 0.0  # of the ranking loss; the paper ranks without
-    matrix: str = ""  # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
+    # matrices of another system instead, one zarr group a seed: "mine/{seed}.zarr"
+    matrix: str = ""
 
 
 @dataclass(frozen=True, config=EXACT)
 class RetrievalOptions:
     """What normalisations are fitted on, and tuned on; the choices never see the scored split."""
 
-    bank: Literal["train", "validation"] = "train"  # whose clips give the online normalisations statistics
+    # whose clips give the online normalisations statistics
+    bank: Literal["train", "validation"] = "train"
     bank_clips: Count = 300  # of them, drawn by a seed; 0 takes all
     bank_captions: Count = 1000  # the same for captions, which normalise audios
-    tune_on: Literal["train", "validation"] = "validation"  # split that chooses alpha, beta, tau and k
+    # split that chooses alpha, beta, tau and k
+    tune_on: Literal["train", "validation"] = "validation"
     tune_clips: Count = 200  # of them, drawn by a seed, with all their captions; 0 takes all
 
 
@@ -261,7 +280,8 @@ class BeforeAfterOptions:
 
     variants: Many[str] = ()  # pages of studies/ablations, beside the study's own captioner
     other_clips: Positive = 20  # clips whose audio gives the blind control
-    permutations: Positive = 3  # drawn orders of a clip's frames: the control hears what, but not when
+    # drawn orders of a clip's frames: the control hears what, but not when
+    permutations: Positive = 3
 
 
 @dataclass(frozen=True, config=EXACT)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 
 def root() -> Path:
-    """The project's folder: ``$AACSTUDY_ROOT``, or where ``studies/`` lies at or above the current or package folder."""
+    """The project's folder: ``$AACSTUDY_ROOT``, or where ``studies/`` lies at or above the current
+    or package folder.
+    """
     if os.environ.get("AACSTUDY_ROOT"):
         return Path(os.environ["AACSTUDY_ROOT"]).resolve()
     here = Path.cwd().resolve()
@@ -16,7 +18,9 @@ def root() -> Path:
 
 
 def data() -> Path:
-    """Downloaded data sets, weights and metric files: ``$AACSTUDY_DATA`` or ``data/`` of the project."""
+    """Downloaded data sets, weights and metric files: ``$AACSTUDY_DATA`` or ``data/`` of the
+    project.
+    """
     return _place("AACSTUDY_DATA", "data")
 
 
@@ -31,7 +35,9 @@ def reports() -> Path:
 
 
 def report(study: str) -> Path:
-    """The report folder of a study, below ``reports()``; ValueError for a name that leads elsewhere."""
+    """The report folder of a study, below ``reports()``; ValueError for a name that leads
+    elsewhere.
+    """
     folder = (reports() / study).resolve()
     if reports() not in folder.parents:
         raise ValueError(f"study {study!r} would write its reports to {folder}, outside of {reports()}")

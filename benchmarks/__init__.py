@@ -1,1 +1,1 @@
-"""Speed, as ratios to the plain reference and to this machine's own matrix product: ``make bench``."""
+"""Speed, as ratios to the plain reference and to this machine's matrix product: ``make bench``."""

@@ -1,7 +1,8 @@
-"""Run every benchmark, print the tables and write benchmarks/results.json. Ratios travel better than times.
+"""Run every benchmark, print the tables and write benchmarks/results.json. Ratios travel better
+than times.
 
-Competitors take turns within one run and the best of their rounds counts. With one thread (the default) time is
-processor time, which other work hardly touches; with more, wall time.
+Competitors take turns within one run and the best of their rounds counts. With one thread (the
+default) time is processor time, which other work hardly touches; with more, wall time.
 """
 
 import argparse
@@ -28,7 +29,9 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def flops(options: DecoderOptions, engine: Engine, frames: int) -> float:
-    """Floating-point operations of one clip on all trees; attention counts what may be seen, not what is masked."""
+    """Floating-point operations of one clip on all trees; attention counts what may be seen, not
+    what is masked.
+    """
     d, layers = options.d_model, options.layers
     own = (layers - 1) * 4 * d * d + (
         2 * layers - 1
@@ -40,7 +43,9 @@ def flops(options: DecoderOptions, engine: Engine, frames: int) -> float:
 
 
 def scoring(name: str, rounds: int) -> dict:
-    """Engine against both yardsticks: seconds per pair, shares of the matrix product's peak, differences."""
+    """Engine against both yardsticks: seconds per pair, shares of the matrix product's peak,
+    differences.
+    """
     options, width, shape, count, batch = CASES[name]
     torch.manual_seed(0)
     captioner = Captioner(width, shape.words, options).eval()
@@ -80,7 +85,8 @@ def scoring(name: str, rounds: int) -> dict:
         }
         row = result[key]
         print(
-            f"{name:28s} {key:18s} {row['pairs_per_second']:8.0f} pairs/s, {row['speedup_vs_reference']:5.1f} x published, "
+            f"{name:28s} {key:18s} {row['pairs_per_second']:8.0f} pairs/s, "
+            f"{row['speedup_vs_reference']:5.1f} x published, "
             f"{row['speedup_vs_tuned']:4.1f} x tuned, {row['gflops']:4.0f} GFLOP/s = "
             f"{row['fraction_of_gemm_peak']:4.0%} of peak, max |difference| {row['max_abs_diff']:.1e} nats",
             flush=True,
@@ -119,7 +125,8 @@ def growth() -> list[dict]:
         seconds, size = json.loads(text)
         rows.append({"audios": audios, "captions": captions, "seconds": seconds, "peak_memory": size})
         print(
-            f"growth: {audios:4d} audios x {captions} captions: {seconds:5.1f} s, {size / 1e6:4.0f} MB above the start"
+            f"growth: {audios:4d} audios x {captions} captions: {seconds:5.1f} s, {size / 1e6:4.0f} MB above "
+            "the start"
         )
     return rows
 

@@ -1,4 +1,6 @@
-"""Caption sets with the lengths and the shared beginnings of the published test sets; random words otherwise."""
+"""Caption sets with the lengths and the shared beginnings of the published test sets; random words
+otherwise.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,9 @@ from aacstudy.options import DecoderOptions
 
 @dataclass(frozen=True)
 class Shape:
-    """A test set's size. ``spread`` and ``longest`` make its lengths, ``follow`` its shared beginnings."""
+    """A test set's size. ``spread`` and ``longest`` make its lengths, ``follow`` its shared
+    beginnings.
+    """
 
     audios: int
     captions: int
@@ -37,7 +41,9 @@ CASES = {  # options, frame width, captions, how many, clips of the published lo
 
 
 def captions(shape: Shape, count: int | None = None, seed: int = 0) -> list[list[int]]:
-    """Token ids with BOS and EOS of ``count`` captions: each word's rank among what may follow obeys Zipf's law."""
+    """Token ids with BOS and EOS of ``count`` captions: each word's rank among what may follow
+    obeys Zipf's law.
+    """
     rng = np.random.default_rng(seed)
     count = count or shape.captions
     lengths = np.exp(rng.normal(np.log(shape.mean) - shape.spread**2 / 2, shape.spread, count))

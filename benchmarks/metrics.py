@@ -1,4 +1,4 @@
-"""Time and memory of the caption metrics that need no download: 1000 candidates, 5 references each."""
+"""Time and memory of the caption metrics without a download: 1000 candidates, 5 references each."""
 
 import json
 import resource
@@ -28,12 +28,15 @@ def texts(clips: int, references: int, seed: int = 0) -> tuple[list[str], list[l
 
 
 def run(clips: int = 1000, references: int = 5) -> dict:
-    """Seconds of processor time and wall, and MB at the peak, of Python and of Java, in a process of its own."""
+    """Seconds of processor time and wall, and MB at the peak, of Python and of Java, in a process
+    of its own.
+    """
     command = [sys.executable, "-m", "benchmarks.metrics", str(clips), str(references)]
     row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     for name, part in row.items():
         print(
-            f"metrics, {name}: {part['seconds']:5.1f} s of processor time ({part['java_seconds']:.1f} s of it Java), "
+            f"metrics, {name}: {part['seconds']:5.1f} s of processor time ({part['java_seconds']:.1f} s of "
+            "it Java), "
             f"{part['peak_mb']:.0f} MB, Java {part['java_peak_mb']:.0f} MB",
             flush=True,
         )
@@ -70,7 +73,9 @@ def _measure(candidates: list[str], references: list[list[str]], metrics: list[s
 
 
 def _watch(peaks: list[float], stop: threading.Event) -> None:
-    """Note the peaks of Java processes while they run; what the system keeps of them begins with their parent's size."""
+    """Note the peaks of Java processes while they run; what the system keeps of them begins with
+    their parent's size.
+    """
     while not stop.wait(0.1):
         for file in Path("/proc/self/task").glob("*/children"):
             for child in file.read_text().split():

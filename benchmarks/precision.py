@@ -1,6 +1,7 @@
 """What bfloat16 changes on the demo's trained captioners: numbers with intervals.
 
-Random weights say nothing about ranks, so this uses the demo study's captioners and makes them where they are missing.
+Random weights say nothing about ranks, so this uses the demo study's captioners and makes them
+where they are missing.
 """
 
 import numpy as np
@@ -23,7 +24,8 @@ KS = (1, 5, 10)
 def run(name: str = "demo") -> dict:
     """Rank agreement and hit@k differences; prints a line for each."""
     study = Study.load(name)
-    kinds = {"bfloat16": False} | ({} if why_not() else {"bfloat16, compiled": True})  # with C or without
+    # with C or without
+    kinds = {"bfloat16": False} | ({} if why_not() else {"bfloat16, compiled": True})
     exact: list[Losses] = []
     rounded: dict[str, list[Losses]] = {kind: [] for kind in kinds}
     for seed in study.seeds:
@@ -76,7 +78,9 @@ def _captioner(study: Study, seed: int):
 
 
 def _spearman(exact: list[Losses], rounded: list[Losses], axis: int) -> dict[str, float]:
-    """Rank correlation of each column (axis 0) or row (axis 1) of two sets of matrices: least and mean."""
+    """Rank correlation of each column (axis 0) or row (axis 1) of two sets of matrices: least and
+    mean.
+    """
     each = np.concatenate([_correlation(a.mean, b.mean, axis) for a, b in zip(exact, rounded)])
     return {"least": float(each.min()), "mean": float(each.mean())}
 

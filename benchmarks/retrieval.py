@@ -1,4 +1,6 @@
-"""The whole grid of normalisations at Clotho's size: seconds and memory, both directions, 1000 bootstrap resamples."""
+"""The whole grid of normalisations at Clotho's size: seconds and memory, both directions, 1000
+bootstrap resamples.
+"""
 
 import json
 import subprocess
@@ -17,7 +19,9 @@ BANK_AUDIOS, BANK_CAPTIONS, TUNE_AUDIOS = 300, 1000, 200
 
 
 def pool(rng: np.random.Generator, audios: int) -> Pool:
-    """Losses with a strong caption bias and a weak match, with banks and one blind prior, as float32 sums."""
+    """Losses with a strong caption bias and a weak match, with banks and one blind prior, as
+    float32 sums.
+    """
     owners = np.repeat(np.arange(audios), EACH)
     tokens, bank_tokens = (rng.integers(6, 20, n) for n in (audios * EACH, BANK_CAPTIONS))
     bias = rng.normal(3, 0.6, len(owners))  # nats per token
@@ -60,8 +64,10 @@ def run() -> dict:
     command = [sys.executable, "-m", "benchmarks.retrieval"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(
-        f"retrieval: {found['audios']} x {found['captions']}, {sum(found['rows'].values())} ways to normalise, 1000 resamples: "
-        f"{found['seconds']:.0f} s ({found['cpu_seconds']:.0f} s of processors), {found['peak_memory'] / 1e9:.1f} GB"
+        f"retrieval: {found['audios']} x {found['captions']}, {sum(found['rows'].values())} ways to "
+        "normalise, 1000 resamples: "
+        f"{found['seconds']:.0f} s ({found['cpu_seconds']:.0f} s of processors), "
+        f"{found['peak_memory'] / 1e9:.1f} GB"
     )
     return found
 

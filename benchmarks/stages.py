@@ -1,4 +1,6 @@
-"""How fast encoding, training and generation are, at demo and paper size; random weights and frames."""
+"""How fast encoding, training and generation are, at demo and paper size; random weights and
+frames.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +46,9 @@ def encoding(name: str, rounds: int) -> dict:
 
 
 def training(name: str, rounds: int) -> dict:
-    """Predicted tokens and (clip, caption) pairs per second of whole steps: augmentation, both passes, update."""
+    """Predicted tokens and (clip, caption) pairs per second of whole steps: augmentation, both
+    passes, update.
+    """
     options, width, shape, _, _ = corpora.CASES[name]
     recipe = TrainingOptions()
     if name == "demo":
@@ -68,7 +72,9 @@ def training(name: str, rounds: int) -> dict:
 
 
 def generation(name: str, rounds: int) -> dict:
-    """Captions per second by beam search, and the same against whole prefixes run anew; the captions are the same."""
+    """Captions per second by beam search, and the same against whole prefixes run anew; the
+    captions are the same.
+    """
     options, width, shape, _, _ = corpora.CASES[name]
     torch.manual_seed(0)
     captioner = Captioner(width, shape.words, options).eval()

@@ -1,4 +1,6 @@
-"""What the engine is measured against: the published loop, and the same loop after an afternoon of tuning."""
+"""What the engine is measured against: the published loop, and the same loop after an afternoon of
+tuning.
+"""
 
 from collections.abc import Sequence
 
@@ -16,10 +18,12 @@ CAPTIONS = 128  # captions in one tuned block (25, 23, 40 s at 64, 128, 512)
 def nll_published(
     captioner: Captioner, frames: Tensor, captions: Sequence[list[int]], longest: int
 ) -> np.ndarray:
-    """Losses [audios, captions] of frames [audios, time, dim]: one call of the decoder per caption on all audios.
+    """Losses [audios, captions] of frames [audios, time, dim]: one call of the decoder per caption
+    on all audios.
 
-    As published: each caption padded to the longest of the corpus (``longest`` tokens) and repeated for each audio, the
-    audios' keys projected anew for each caption, all logits kept. Source: retrieval script of arXiv 2308.15090.
+    As published: each caption padded to the longest of the corpus (``longest`` tokens) and repeated
+    for each audio, the audios' keys projected anew for each caption, all logits kept. Source:
+    retrieval script of arXiv 2308.15090.
     """
     memory = captioner.project(frames)
     sums = []
@@ -32,7 +36,8 @@ def nll_published(
 
 
 def _layer(layer: nn.TransformerDecoderLayer, x: Tensor, memory: Tensor, future: Tensor) -> Tensor:
-    """One post-norm layer in evaluation mode: x [captions, n, d], memory [1, frames, d] shared by all captions.
+    """One post-norm layer in evaluation mode: x [captions, n, d], memory [1, frames, d] shared by
+    all captions.
 
     Padding needs no mask: it stands behind a caption's tokens, which never look ahead.
     """

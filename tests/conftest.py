@@ -26,7 +26,8 @@ encoder: {dims: [8, 16, 32]}
 """
 
 
-# Fixtures that run a whole study: their tests stay in one process, and begin first, as they take longest.
+# Fixtures that run a whole study: their tests stay in one process, and begin first, as they take
+# longest.
 STUDIES = ("smoke", "place")
 
 
@@ -41,7 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Copy:
-    """A copy of the project in which a study may be run and code be changed, away from the user's own."""
+    """A copy of the project in which a study may be run and code be changed, away from the user's
+    own.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -128,7 +131,9 @@ def smoke(tmp_path_factory) -> Copy:
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory) -> Path:
-    """Six small recordings of different rates and formats, with captions that hold HTML, commas and quotes."""
+    """Six small recordings of different rates and formats, with captions that hold HTML, commas and
+    quotes.
+    """
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.default_rng(0)
     names = ("one.wav", "two.flac", "three.ogg", "four.wav", "five.wav", "six.wav")
@@ -138,7 +143,8 @@ def recordings(tmp_path_factory) -> Path:
         tone = np.sin(2 * np.pi * 200 * (i + 1) * np.arange(rate * (2 + i % 2)) / rate)
         soundfile.write(folder / name, 0.3 * tone + 0.01 * rng.standard_normal(tone.size), rate)
         lines.append(
-            f'{name},"A tone, number {i}.",A <b>loud</b> <script>alert({i})</script> tone.,"A ""high"" sound {i}"'
+            f'{name},"A tone, number {i}.",A <b>loud</b> <script>alert({i})</script> tone.,"A ""high"" sound '
+            f'{i}"'
         )
     (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

@@ -1,4 +1,6 @@
-"""Clotho and AudioCaps in miniature: short tones in the published layouts, with every oddity of the real ones."""
+"""Clotho and AudioCaps in miniature: short tones in the published layouts, with every oddity of the
+real ones.
+"""
 
 import csv
 import unicodedata
@@ -19,7 +21,8 @@ SENTENCES = (
     "A {pitch} {sound} is heard {way}, and then a bird sings in a {place}.",
 )
 
-# Name in the table and name on disk. ' e ieio ieai.wav' stands in two splits, as some names do in the real corpus.
+# Name in the table and name on disk. ' e ieio ieai.wav' stands in two splits, as some names do in
+# the real corpus.
 CLOTHO_NAMES = {
     "development": {
         " e ieio ieai.wav": " e ieio ieai.wav",  # a leading space
@@ -74,9 +77,11 @@ def make_clotho(
     beside: bool = False,
     metadata: bool = True,
 ) -> Path:
-    """Clotho below ``root``; with ``beside`` in the layout without clotho_audio_files and clotho_csv_files.
+    """Clotho below ``root``; with ``beside`` in the layout without clotho_audio_files and
+    clotho_csv_files.
 
-    ``sizes``: clips of development, validation and evaluation. Returns the folder that holds it all.
+    ``sizes``: clips of development, validation and evaluation. Returns the folder that holds it
+    all.
     """
     base = root / "CLOTHO_v2.1"
     audio, tables = (base, base) if beside else (base / "clotho_audio_files", base / "clotho_csv_files")
@@ -116,10 +121,12 @@ def make_audiocaps(
     v1: bool = False,
     broken: bool = True,
 ) -> Path:
-    """AudioCaps below ``root``, its files named in all six ways in turn; with ``v1`` its tables in csv_files_v1/.
+    """AudioCaps below ``root``, its files named in all six ways in turn; with ``v1`` its tables in
+    csv_files_v1/.
 
-    ``sizes``: clips that the tables of train, val and test name. With ``broken`` the last clips of train and test have
-    no file, and the file of the last but one of train is no audio. Returns the folder that holds it all.
+    ``sizes``: clips that the tables of train, val and test name. With ``broken`` the last clips of
+    train and test have no file, and the file of the last but one of train is no audio. Returns the
+    folder that holds it all.
     """
     base = root / "AUDIOCAPS"
     number = 100

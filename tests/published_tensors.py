@@ -1,4 +1,5 @@
-"""Published networks, written down once more: every tensor by its published name, and plain computations on them.
+"""Published networks, written down once more: every tensor by its published name, and plain
+computations on them.
 
 Neither aacstudy's networks nor timm are used here, so that tests can hold ours against them.
 """
@@ -84,7 +85,9 @@ def _frontend(n_fft: int, filters: np.ndarray, generator: torch.Generator) -> di
 
 @cache  # to be left as it is
 def convnext_tensors(scale: str = "gamma", classes: int = 527) -> dict[str, Tensor]:
-    """All 190 tensors of the published ConvNeXt-Tiny tagger; ``scale`` is what it calls layer scale."""
+    """All 190 tensors of the published ConvNeXt-Tiny tagger; ``scale`` is what it calls layer
+    scale.
+    """
     generator = torch.Generator().manual_seed(0)
     tensors = _frontend(1024, mel_filters(FrontendOptions()), generator)
     tensors |= _layer(generator, "downsample_layers.0.0", 96, 1, 4, 4)
@@ -129,9 +132,12 @@ def _batch_normalised(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 
 
 def convnext_plain(w: dict[str, Tensor], logmel: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-mel [batch, time, 224] -> frames [batch, frames, 768] and logits [batch, classes], from the tables."""
+    """Log-mel [batch, time, 224] -> frames [batch, frames, 768] and logits [batch, classes], from
+    the tables.
+    """
 
-    def norm(x: Tensor, name: str) -> Tensor:  # over the channels of maps [batch, channels, time, mels]
+    # over the channels of maps [batch, channels, time, mels]
+    def norm(x: Tensor, name: str) -> Tensor:
         moved = normalised(x.movedim(1, -1), w[f"{name}.weight"], w[f"{name}.bias"], 1e-6)
         return moved.movedim(-1, 1)
 
@@ -157,7 +163,9 @@ def convnext_plain(w: dict[str, Tensor], logmel: Tensor) -> tuple[Tensor, Tensor
 
 
 def cnn14_plain(w: dict[str, Tensor], logmel: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-mel [batch, time, 64] -> frames [batch, frames, 2048] and logits [batch, classes], from the tables."""
+    """Log-mel [batch, time, 64] -> frames [batch, frames, 2048] and logits [batch, classes], from
+    the tables.
+    """
     x = _batch_normalised(logmel, w, "bn0")[:, None]  # [batch, 1, time, 64]
     for n in range(1, 7):
         for k in (1, 2):
@@ -179,7 +187,9 @@ def cnn14_plain(w: dict[str, Tensor], logmel: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache  # to be left as it is
 def captioner_tensors(vocabulary: int, layers: int = 6, frame_dim: int = 768) -> dict[str, Tensor]:
-    """The published captioner's 112 tensors of the decoder and 2 of the projection, at d_model 256 and d_ff 2048."""
+    """The published captioner's 112 tensors of the decoder and 2 of the projection, at d_model 256
+    and d_ff 2048.
+    """
     generator = torch.Generator().manual_seed(2)
     tensors = _layer(generator, "projection.2", 256, frame_dim)
     for n in range(layers):
@@ -204,11 +214,14 @@ def captioner_tensors(vocabulary: int, layers: int = 6, frame_dim: int = 768) ->
 
 
 def captioner_plain(w: dict[str, Tensor], frames: Tensor, tokens: Tensor, heads: int) -> Tensor:
-    """Frames [batch, frames, width] and tokens [batch, n] -> logits [batch, n, vocabulary], from the tables."""
+    """Frames [batch, frames, width] and tokens [batch, n] -> logits [batch, n, vocabulary], from
+    the tables.
+    """
 
     def attend(name: str, x: Tensor, y: Tensor, causal: bool) -> Tensor:
         q, k, v = (
-            (inputs @ weight.T + bias).unflatten(2, (heads, -1)).movedim(2, 1)  # [batch, heads, n, d]
+            # [batch, heads, n, d]
+            (inputs @ weight.T + bias).unflatten(2, (heads, -1)).movedim(2, 1)
             for inputs, weight, bias in zip(
                 (x, y, y), w[f"{name}.in_proj_weight"].chunk(3), w[f"{name}.in_proj_bias"].chunk(3)
             )

@@ -11,7 +11,9 @@ OPTIONS = StatisticsOptions(resamples=200)
 
 
 def matrices(signal, audios=12, per=2, seeds=2):
-    """Losses in which a caption costs ``signal`` nats less on its own audio, beside noise and a bias of each caption."""
+    """Losses in which a caption costs ``signal`` nats less on its own audio, beside noise and a
+    bias of each caption.
+    """
     made = []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,6 @@
-"""Who may know whom in the package (docs/architecture.md), read from every import, those inside of functions included."""
+"""Who may know whom in the package (docs/architecture.md), read from every import, those inside of
+functions included.
+"""
 
 import ast
 import graphlib
@@ -8,7 +10,8 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "aacstudy"
-# Who may know whom: each room, and the rooms it may import. ``corpus.text`` stands for that module alone.
+# Who may know whom: each room, and the rooms it may import. ``corpus.text`` stands for that module
+# alone.
 ROOMS = {
     "options": set(),
     "paths": set(),
@@ -30,13 +33,27 @@ PURE = (
 )
 PLANNING = ("options", "paths", "study.parameters", "study.artifacts", "study.stages.plan")
 OUTSIDE = ("torch", "torchaudio", "torchvision", "timm")
-# Modules and calls by which a file is opened; pathlib alone would do, but a path that is never opened harms nobody.
-READERS = {"io", "os", "pathlib", "shutil", "tempfile", "subprocess", "urllib", "requests", "zarr", "soundfile", "safetensors"}  # fmt: skip
-OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv", "to_csv", "read_json", "to_json"} | {"load", "loadtxt", "savez", "savetxt", "fromfile", "tofile", "memmap"}  # fmt: skip
+# Modules and calls by which a file is opened; pathlib alone would do, but a path that is never
+# opened harms nobody.
+READERS = {"io", "os", "pathlib", "shutil", "tempfile", "subprocess", "urllib", "requests", "zarr",
+    "soundfile", "safetensors"}  # fmt: skip
+OPENING = {
+    "open",
+    "read_text",
+    "read_bytes",
+    "write_text",
+    "write_bytes",
+    "read_csv",
+    "to_csv",
+    "read_json",
+    "to_json",
+} | {"load", "loadtxt", "savez", "savetxt", "fromfile", "tofile", "memmap"}
 
 
 class Import(NamedTuple):
-    """A module that is imported, by its full name, and whether by the whole module or inside of a function."""
+    """A module that is imported, by its full name, and whether by the whole module or inside of a
+    function.
+    """
 
     name: str
     always: bool
@@ -148,7 +165,11 @@ def test_arithmetic_knows_no_model_and_opens_no_file(name):
 def opened(path: Path) -> list[str]:
     """Calls in a file that read or write one."""
     path = path if path.exists() else path.with_suffix("") / "__init__.py"
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]  # fmt: skip
+    calls = [
+        node.func
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
     names = [getattr(call, "id", getattr(call, "attr", "")) for call in calls]
     return [name for name in names if name in OPENING]
 

@@ -59,7 +59,7 @@ def simple(label: str = "one", n: int = 1, inputs: tuple = ()) -> Artifact:
     return Artifact("stage", label, {"n": n}, inputs, stage(write_once))
 
 
-# --- keys ----------------------------------------------------------------------------------------------
+# --- keys ---------------------------------------------------------------------------------------
 
 
 def test_key_covers_stage_parameters_and_inputs():
@@ -182,7 +182,7 @@ def test_texts_that_stand_alone_are_no_code(package):
     assert digest("a") != before
 
 
-# --- making --------------------------------------------------------------------------------------------
+# --- making -------------------------------------------------------------------------------------
 
 
 def test_made_once_with_inputs_first(kept, capsys):
@@ -292,7 +292,7 @@ def test_folder(monkeypatch, tmp_path):
     assert paths.artifacts() == tmp_path.resolve() / "x"
 
 
-# --- the real stages -----------------------------------------------------------------------------------
+# --- the real stages ----------------------------------------------------------------------------
 
 
 def test_a_plan_is_quick():
@@ -304,7 +304,8 @@ def test_a_plan_is_quick():
     started = time.process_time()
     keys = [artifact.key for artifact in run.everything(Study.load("demo"))]
     assert len(set(keys)) > 20
-    assert time.process_time() - started < 5  # 0.3 measured; 12 when each artifact parsed its modules again
+    # 0.3 measured; 12 when each artifact parsed its modules again
+    assert time.process_time() - started < 5
 
 
 def test_real_keys_follow_the_parameters_that_matter():

@@ -1,4 +1,6 @@
-"""Audio files in: every format to the same mono samples, every defect to an error that says what to do."""
+"""Audio files in: every format to the same mono samples, every defect to an error that says what to
+do.
+"""
 
 import shlex
 import threading
@@ -232,7 +234,7 @@ def test_ahead_passes_errors_on():
         next(found)
 
 
-# --- pieces in a drawn order -------------------------------------------------------------------------------
+# --- pieces in a drawn order --------------------------------------------------------------------
 
 
 def test_permuted_pieces_are_the_same_pieces():

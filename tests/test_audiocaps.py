@@ -1,4 +1,4 @@
-"""AudioCaps: six ways of naming files, clips that are gone, and the other version told by its size."""
+"""AudioCaps: six ways of naming files, clips that are gone, the other version told by its size."""
 
 from pathlib import Path
 
@@ -56,7 +56,8 @@ def test_every_name_is_found(tmp_path, v1, inner):
         "test/atest__0002_20": "atest__0002.wav",
         "test/Btest__0003_0": "Btest__0003_0_10.wav",
         "test/-test__0004_10": "-test__0004_10000_20000.flac",
-        "test/_test__0005_20": "161.wav",  # the fifth of its five ids: 12 + 20 + 30 captions from 100 on
+        # the fifth of its five ids: 12 + 20 + 30 captions from 100 on
+        "test/_test__0005_20": "161.wav",
     }
     assert all(path.is_absolute() for path in found.paths())
     assert found.clips.set_index("clip").loc["test/atest__0002_20", "seconds"] == 1.2
@@ -113,7 +114,9 @@ def test_decoding_finds_what_headers_hide(root):
 
 
 def test_a_pool_depends_on_what_is_there(root, tmp_path):
-    """Two copies lack other clips: their pools have other names; the way of naming files does not matter."""
+    """Two copies lack other clips: their pools have other names; the way of naming files does not
+    matter.
+    """
     first = check(root)[0].split("test").pool()
     audio = root / "AUDIOCAPS" / "audio_32000Hz" / "test"
     (audio / "Y_test__0001.wav").rename(audio / "_test__0001_10.wav")
@@ -189,7 +192,8 @@ def test_version_2_is_named(root, monkeypatch):
     assert audiocaps.ROWS_OF_2_0 == 91256
     monkeypatch.setattr(audiocaps, "ROWS_OF_2_0", 12)
     assert check(root)[1] == [
-        f"{root}/AUDIOCAPS/train.csv: has 12 rows, so it is of AudioCaps 2.0; the study is of 1.0, whose training "
+        f"{root}/AUDIOCAPS/train.csv: has 12 rows, so it is of AudioCaps 2.0; the study is of 1.0, whose "
+        "training "
         "table has 49838: put the tables of 1.0 into csv_files_v1/"
     ]
     monkeypatch.setattr(audiocaps, "ROWS_OF_2_0", 20)

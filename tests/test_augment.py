@@ -74,10 +74,12 @@ def test_stripes_by_hand(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.tensor(next(draws)))
     padding = torch.tensor([[False] * 10, [False] * 4 + [True] * 6])
     out = augment.mask_stripes(torch.ones(2, 10, 4), padding, 1, 0.5, generator())
-    # clip 0: widths 0..5, half of 6 is 3; starts 0..7, 0.9 of 8 is 7. Its stripe of dimensions has width 0.
+    # clip 0: widths 0..5, half of 6 is 3; starts 0..7, 0.9 of 8 is 7. Its stripe of dimensions has
+    # width 0.
     assert out[0, :, 0].tolist() == [1.0] * 7 + [0.0] * 3
     assert torch.equal(out[0], out[0, :, :1].expand(10, 4))
-    # clip 1 of four frames: widths 0..2, so 1; starts 0..3, so 3. Dimensions: widths 0..2, so 2, from 0 on.
+    # clip 1 of four frames: widths 0..2, so 1; starts 0..3, so 3. Dimensions: widths 0..2, so 2,
+    # from 0 on.
     assert out[1, :, 3].tolist() == [1.0] * 3 + [0.0] + [1.0] * 6
     assert out[1, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
 

@@ -1,4 +1,6 @@
-"""Bands of the loss matrix: killed at any moment, nothing is lost but the band in progress, and the bytes are the same."""
+"""Bands of the loss matrix: killed at any moment, nothing is lost but the band in progress, and the
+bytes are the same.
+"""
 
 import json
 import multiprocessing
@@ -114,7 +116,8 @@ def test_twenty_kills_give_the_same_bytes(tmp_path, monkeypatch):
         whole.tokens.tolist(),
     )
     starts = [json.loads(line)["band"] for line in log.read_text().splitlines()]
-    # A band is started again only where a kill fell into it: bands come in order, and none is begun twice once whole.
+    # A band is started again only where a kill fell into it: bands come in order, and none is begun
+    # twice once whole.
     assert starts == sorted(starts) and len(starts) - BANDS <= 20 and set(starts) == set(range(BANDS))
 
 
@@ -129,7 +132,9 @@ def test_a_changed_captioner_never_uses_old_bands(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
-    """Several local processes through the workflow, one killed midway; then the same command goes on."""
+    """Several local processes through the workflow, one killed midway; then the same command goes
+    on.
+    """
     overrides = {"scoring": {"bands": 5}}
     target = smoke.aacstudy("plan", "smoke", "--overrides", json.dumps(overrides))[1]
     name = next(line.split()[-1] for line in target.splitlines() if "losses/base-1-" in line)
@@ -143,7 +148,8 @@ def test_a_killed_job_is_named_and_only_it_runs_again(smoke):
             ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
         ).stdout
         jobs = [line.split(maxsplit=1) for line in listed.splitlines() if "bands/base-1-3of5" in line]
-        mine = [pid for pid, command_line in jobs if command_line.startswith(sys.executable)]  # not its shell
+        # not its shell
+        mine = [pid for pid, command_line in jobs if command_line.startswith(sys.executable)]
         victim = int(mine[0]) if mine else time.sleep(0.05)
     assert victim, run.communicate()[0]
     os.kill(victim, signal.SIGKILL)

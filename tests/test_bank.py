@@ -1,4 +1,6 @@
-"""Banks, tuning pools, null audio and token losses of a small captioner: shapes, samples, and the reference's numbers."""
+"""Banks, tuning pools, null audio and token losses of a small captioner: shapes, samples, and the
+reference's numbers.
+"""
 
 import math
 
@@ -60,7 +62,9 @@ def score(folder, scored, trained, split, options, captioner="captioner.safetens
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A corpus that the captioner is trained on, another that is scored, an encoder and a captioner, both random."""
+    """A corpus that the captioner is trained on, another that is scored, an encoder and a
+    captioner, both random.
+    """
     folder = tmp_path_factory.mktemp("bank")
     trained = build(folder / "trained", {"train": 7, "validation": 3, "test": 2}, 0)
     scored = build(folder / "scored", {"test": 4}, 1)

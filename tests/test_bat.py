@@ -1,4 +1,6 @@
-"""The test of perturbed captions for another system: written, filled in, scored; and what a wrong table is told."""
+"""The test of perturbed captions for another system: written, filled in, scored; and what a wrong
+table is told.
+"""
 
 import numpy as np
 import pandas as pd

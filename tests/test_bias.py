@@ -1,4 +1,6 @@
-"""The bias: regression against statsmodels and by construction, priors, the verdict's turning points, published losses."""
+"""The bias: regression against statsmodels and by construction, priors, the verdict's turning
+points, published losses.
+"""
 
 from pathlib import Path
 
@@ -220,7 +222,9 @@ def test_training_captions(tmp_path):
 
 
 def test_published_losses_are_mostly_words():
-    """The released losses of one model: the trigram explains most of their variance, their length almost nothing."""
+    """The released losses of one model: the trigram explains most of their variance, their length
+    almost nothing.
+    """
     files = PUBLISHED / "conette_audiocaps_test.csv", PUBLISHED / "audiocaps_train_captions.csv"
     if not all(file.exists() for file in files):
         pytest.skip("the published files are not here")

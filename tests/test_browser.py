@@ -47,7 +47,8 @@ def built(tmp_path_factory) -> Path:
     sounds = [html.player(np.sin(np.arange(32000) / 9), 16000, name) for name in ("one", "two")]
     body = f'<h2 id="tables">Tables</h2>{"".join(tables)}<div class="listen">{"".join(sounds)}</div>'
     html.write(
-        folder / "table.html", "notebook.html.j2", study_name="smoke", title="Tables", plain_title="Tables", answer="",
+        folder / "table.html", "notebook.html.j2", study_name="smoke", title="Tables", plain_title="Tables", answer=
+            "",
         body=Markup(body), headings=[(2, "tables", "Tables")], here="table.html", chapters=[], previous=None, following=None,
         notebook="notebooks/01_small.ipynb",
     )  # fmt: skip
@@ -70,7 +71,9 @@ def browser():
 
 @pytest.fixture
 def visit(browser, built):
-    """Open a page at a width; at the end assert that it asked for nothing from outside and reported no error."""
+    """Open a page at a width; at the end assert that it asked for nothing from outside and reported
+    no error.
+    """
     contexts, complaints = [], []
 
     def asked(request) -> None:
@@ -97,7 +100,9 @@ def visit(browser, built):
 
 
 def eventually(page, expression: str, seconds: float = 10) -> None:
-    """Wait until an expression holds; Playwright's own wait would need the eval that our pages forbid."""
+    """Wait until an expression holds; Playwright's own wait would need the eval that our pages
+    forbid.
+    """
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
@@ -228,7 +233,9 @@ def test_one_sound_plays_at_a_time_and_its_picture_follows(visit):
 
 
 def test_a_script_in_a_page_does_not_run(browser, built):
-    """Were an escape forgotten, the browser would still refuse: the page's policy names our script alone."""
+    """Were an escape forgotten, the browser would still refuse: the page's policy names our script
+    alone.
+    """
     text = (built / "01_small.html").read_text()
     evil = "<script>document.title = 'caught'</script><img src=x onerror=\"document.title = 'caught'\">"
     (built / "evil.html").write_text(text.replace("</main>", f"{evil}</main>"))
@@ -242,7 +249,9 @@ def test_a_script_in_a_page_does_not_run(browser, built):
 
 
 def axe_violations(page) -> list[str]:
-    """What axe-core finds wrong, a line each; the policy of our pages does not bind what the driver evaluates."""
+    """What axe-core finds wrong, a line each; the policy of our pages does not bind what the driver
+    evaluates.
+    """
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
@@ -272,7 +281,9 @@ def study(smoke) -> list[Path]:
 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_every_page_of_a_study_loads_clean(browser, study, width):
-    """No error, no request to anywhere, nothing wider than the window, links that resolve, at most 5 MB."""
+    """No error, no request to anywhere, nothing wider than the window, links that resolve, at most
+    5 MB.
+    """
     complaints = []
     context = browser.new_context(viewport={"width": width, "height": 900})
     page = context.new_page()

@@ -79,7 +79,9 @@ def test_no_token_sees_the_future():
 
 @torch.inference_mode()
 def test_equals_torchs_decoder_stack():
-    """Post-norm, exact GELU, no final norm: torch's own stack with additive masks gives the same logits."""
+    """Post-norm, exact GELU, no final norm: torch's own stack with additive masks gives the same
+    logits.
+    """
     captioner = small()
     frames, tokens = example()
     tokens[0, 5:] = PAD

@@ -1,4 +1,6 @@
-"""Caption metrics: aac-metrics' own numbers, Java and models for real, and an honest word where one cannot be had."""
+"""Caption metrics: aac-metrics' own numbers, Java and models for real, and an honest word where one
+cannot be had.
+"""
 
 import ast
 import gzip
@@ -67,7 +69,7 @@ def plain(candidates, references, **options):
     return evaluate(candidates, references, **options)
 
 
-# --- what needs no file ------------------------------------------------------------------------------
+# --- what needs no file -------------------------------------------------------------------------
 
 
 def test_identical_captions_are_perfect():
@@ -87,7 +89,8 @@ def test_nothing_in_common_is_zero():
 
 
 def test_a_hand_computed_bleu():
-    # 2 of 3 words, 1 of 2 pairs match; the reference has 4 words: brevity exp(1 - 4/3). The other caption is perfect.
+    # 2 of 3 words, 1 of 2 pairs match; the reference has 4 words: brevity exp(1 - 4/3). The other
+    # caption is perfect.
     found = plain(["a dog sings", "rain falls"], [["a dog barks loudly"], ["rain falls"]])
     each = found.each[0]
     assert each["bleu_1"][0] == pytest.approx(2 / 3 * np.exp(1 - 4 / 3), abs=1e-6)
@@ -140,7 +143,8 @@ def test_diversity():
     assert found.value("distinct_2") == pytest.approx(3 / 7)  # a dog, dog barks, dog a
     assert found.value("distinct_captions") == pytest.approx(2 / 3)
     assert found.value("new_captions") == pytest.approx(1 / 3)
-    assert {"length", "new_captions"} == set(found.intervals)  # what resampling cannot estimate has none
+    # what resampling cannot estimate has none
+    assert {"length", "new_captions"} == set(found.intervals)
 
 
 def test_seeds_are_averaged_and_resampled():
@@ -247,7 +251,7 @@ def test_bootstrap_of_sums_is_the_mean_s_where_the_value_is_a_mean(seeds, n, see
     assert found.unit == bootstrap_over_seeds(values, np.arange(n), 50, seed).unit
 
 
-# --- PTB and METEOR, for real ------------------------------------------------------------------------
+# --- PTB and METEOR, for real -------------------------------------------------------------------
 
 
 @needs_java
@@ -355,7 +359,7 @@ def test_meteor_that_dies_is_a_reason_and_takes_nothing_along(tmp_path):
         )
 
 
-# --- published scores --------------------------------------------------------------------------------
+# --- published scores ---------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published outputs of CoNeTTE are not here")
@@ -367,7 +371,8 @@ def test_published_scores_are_reproduced(shared_meteor, monkeypatch):
         key.partition("/")[2]: float(value) for key, _, value in (line.partition(": ") for line in lines)
     }
     candidates, many = table["cands"].tolist(), [ast.literal_eval(text) for text in table["mrefs"]]
-    # They were scored as they stand; SPICE, SBERT and the fluency detector cannot run here and are theirs.
+    # They were scored as they stand; SPICE, SBERT and the fluency detector cannot run here and are
+    # theirs.
     monkeypatch.setattr(captions, "tokenised", lambda texts, *_: ({text: text for text in texts}, "none"))
     everything = assets.Assets(*[Path("x")] * 8)
     monkeypatch.setattr(captions.files, "find", lambda _: everything)
@@ -392,19 +397,22 @@ def test_published_scores_are_reproduced(shared_meteor, monkeypatch):
     ):
         assert found.value(name) == pytest.approx(scores[f"{prefix}.{name}"], abs=1e-9), name
         assert np.abs(found.each[0][name] - table[f"{prefix}.{name}"]).max() < 1e-9, name
-    assert found.value("fense") == pytest.approx(scores[f"{prefix}.fense"], abs=1e-6)  # theirs is in float32
+    # theirs is in float32
+    assert found.value("fense") == pytest.approx(scores[f"{prefix}.fense"], abs=1e-6)
     assert found.value("words") == scores[f"{prefix}.vocab_len.cands"]
     assert found.value("length") == pytest.approx(scores[f"{prefix}.sent_len.cands"])
     for n in (1, 2):
         assert found.value(f"distinct_{n}") == pytest.approx(scores[f"{prefix}.corpus_div{n}.cands"])
 
 
-# --- neural metrics, for real but with small random models -------------------------------------------
+# --- neural metrics, for real but with small random models --------------------------------------
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """A metrics folder with a tiny sentence encoder and a tiny fluency detector in the published layouts."""
+    """A metrics folder with a tiny sentence encoder and a tiny fluency detector in the published
+    layouts.
+    """
     return make_models(
         tmp_path_factory.mktemp("models"), [*CANDIDATES, *(t for texts in REFERENCES for t in texts)]
     )
@@ -439,7 +447,7 @@ def test_broken_detector_is_named(models, tmp_path):
         assets.find(tmp_path)
 
 
-# --- what is missing is said -------------------------------------------------------------------------
+# --- what is missing is said --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -557,7 +565,7 @@ def test_spice_for_real():
     assert each["spider"].tolist() == ((each["cider_d"] + each["spice"]) / 2).tolist()
 
 
-# --- errors, floors, published numbers, the notebook's tables ----------------------------------------
+# --- errors, floors, published numbers, the notebook's tables -----------------------------------
 
 
 def test_events_and_order_are_read_from_the_grammar_s_captions():
@@ -676,7 +684,7 @@ def test_side_by_side_and_results():
     assert flat["chance.captioning.cider_d.n"] == 3 and "chance.captioning.cider_d.seed_1" not in flat
 
 
-# --- files of any system -----------------------------------------------------------------------------
+# --- files of any system ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -709,7 +717,8 @@ def test_evaluate_command_takes_our_captions_and_long_references(written, capsys
         "clip,rank,caption,score\nb,2,a dog,-2\nb,1,a cat,-1\na,1,a bird,-1\na,2,a dog barks,-3\n"
     )
     (written / "references.csv").write_text("clip,text\na,A dog barks\nb,A cat meows\na,a dog\n")
-    assert main(["evaluate", str(written / "candidates.csv"), str(written / "references.csv"), "--tokenizer", "ours",
+    assert main(["evaluate", str(written / "candidates.csv"), str(written / "references.csv"),
+        "--tokenizer", "ours",
                  "--metrics", "cider_d,cider_d_max"]) == 0  # fmt: skip
     assert "CIDEr-D-max" in capsys.readouterr().out
     chosen = tables.read_candidates(written / "candidates.csv")
@@ -729,22 +738,32 @@ def test_empty_candidates_are_scored_and_said(written, capsys):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("candidates", "name,caption\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is name,caption"),
-        ("candidates", "file_name,text\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is file_name,text"),
+        ("candidates", "name,caption\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is "
+            "name,caption"),
+        ("candidates", "file_name,text\na.wav,x\n", "candidates.csv, header: wants file_name,caption and is "
+            "file_name,text"),
         ("candidates", "file_name,caption\n", "candidates.csv: has no row below its header"),
         ("candidates", "", "candidates.csv, header: .* is empty"),
         ("candidates", "file_name,caption\na.wav,x\n ,y\n", "candidates.csv, line 3, file_name: empty"),
-        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\na.wav,z\n", "line 4, file_name: 'a.wav' stands above already"),
+        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\na.wav,z\n", "line 4, file_name: 'a.wav' stands "
+            "above already"),
         ("candidates", "file_name,caption\na.wav,x\n", "no candidate for 'b.wav' of .*references.csv"),
-        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\nc.wav,z\n", "references.csv: no references for 'c.wav'"),
-        ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,first,y\n", "line 3, rank: 'first' is no finite number"),
+        ("candidates", "file_name,caption\na.wav,x\nb.wav,y\nc.wav,z\n", "references.csv: no references for "
+            "'c.wav'"),
+        ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,first,y\n", "line 3, rank: 'first' is no finite "
+            "number"),
         ("candidates", "clip,rank,caption\na.wav,1,x\nb.wav,2,y\n", "'b.wav' has no row of rank 1"),
-        ("candidates", "clip,rank,caption\na.wav,1,x\na.wav,1,y\n", "line 3, clip: 'a.wav' stands above already with rank 1"),
-        ("references", "file_name,caption_1\na.wav,x\na.wav,y\n", "references.csv, line 3, file_name: 'a.wav' stands on line 2"),
-        ("references", "file_name,caption_1,caption_2\na.wav,x,\nb.wav, ,\n", "line 3, caption_1: no word in ' '"),
-        ("references", "file_name,caption\na.wav,x\nb.wav,\n", "references.csv, line 3, caption: no word in ''"),
+        ("candidates", "clip,rank,caption\na.wav,1,x\na.wav,1,y\n", "line 3, clip: 'a.wav' stands above "
+            "already with rank 1"),
+        ("references", "file_name,caption_1\na.wav,x\na.wav,y\n", "references.csv, line 3, file_name: "
+            "'a.wav' stands on line 2"),
+        ("references", "file_name,caption_1,caption_2\na.wav,x,\nb.wav, ,\n", "line 3, caption_1: no word in "
+            "' '"),
+        ("references", "file_name,caption\na.wav,x\nb.wav,\n", "references.csv, line 3, caption: no word in "
+            "''"),
         ("references", "file_name,words\na.wav,x\n", "references.csv, header: wants file_name,caption_1,"),
-        ("references", "file_name,caption\na.wav,x,\nb.wav,y,\n", "references.csv, line 2: 3 fields, the header has 2"),
+        ("references", "file_name,caption\na.wav,x,\nb.wav,y,\n", "references.csv, line 2: 3 fields, the "
+            "header has 2"),
         ("references", "file_name,caption\na.wav,...\n", "references.csv, line 2, caption: no word in '...'"),
     ],
 )  # fmt: skip

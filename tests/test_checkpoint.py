@@ -117,7 +117,7 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
 
 
 def test_heads_are_restored_and_matter(path, captioner):
-    """The tensors of 4 heads fit 8 heads just as well, and would give other losses without a word."""
+    """The tensors of 4 heads fit 8 heads just as well, and would silently give other losses."""
     loaded, _, _ = checkpoint.load_captioner(path)
     assert [layer.self_attn.num_heads for layer in loaded.decoder.layers] == [4, 4]
     eight = Captioner(12, len(WORDS), DecoderOptions(**(vars(OPTIONS) | {"heads": 8}))).eval()

@@ -105,21 +105,26 @@ def test_every_defect_at_once(root, tmp_path):
         f"{development}, line 10, caption_4: no word in ''",
         f"{development}, line 12: 3 fields, the header has 6; unquoted comma?",
         f"{development}, line 13, file_name: 'two  spaces.wav' stands on line 4 already",
-        f"{development}, line 11, file_name: '121006_rain&storm.wav' and '121006_rain&amp;storm.wav' are one file, "
+        f"{development}, line 11, file_name: '121006_rain&storm.wav' and '121006_rain&amp;storm.wav' are one "
+        "file, "
         "'121006_rain&storm.wav'",
         f"{development}, line 10, file_name: {audio}/development/new.wav: no such file; "
         "put it there, or take its row out",
         f"{development}, line 12, file_name: {audio}/development/few.wav: no such file; "
         "put it there, or take its row out",
-        f"clotho_captions_validation.csv, line 5, file_name: {audio}/validation/validation 1.wav: no such file; "
+        f"clotho_captions_validation.csv, line 5, file_name: {audio}/validation/validation 1.wav: no such "
+        "file; "
         "put it there, or take its row out",
         f"{audio}/evaluation/extra.wav: has no row in clotho_captions_evaluation.csv",
-        f"clotho_captions_evaluation.csv, line 5, file_name: {audio}/evaluation/evaluation 2.wav: not readable by "
-        "libsndfile (Format not recognised); if other players can play it, convert it: ffmpeg -i 'evaluation 2.wav' "
+        f"clotho_captions_evaluation.csv, line 5, file_name: {audio}/evaluation/evaluation 2.wav: not "
+        "readable by "
+        "libsndfile (Format not recognised); if other players can play it, convert it: ffmpeg -i 'evaluation "
+        "2.wav' "
         "'evaluation 2.flac'",
     ]
     silent = (
-        f"clotho_captions_evaluation.csv, line 7, file_name: {audio}/evaluation/evaluation 4.wav: is silent, every "
+        f"clotho_captions_evaluation.csv, line 7, file_name: {audio}/evaluation/evaluation 4.wav: is silent, "
+        "every "
         "sample is 0; replace it, or take its row out"
     )
     assert [one.replace(f"{tables}/", "") for one in check(root)[1]] == expected
@@ -149,7 +154,9 @@ def test_what_is_not_there_is_one_defect(root):
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12))
 def test_a_name_is_found_however_a_disk_wrote_it(name):
-    """The literal name first; then unescaped, in either Unicode form, and without the colon some disks refuse."""
+    """The literal name first; then unescaped, in either Unicode form, and without the colon some
+    disks refuse.
+    """
     found = list(spellings(name))
     assert found[0] == name
     plain = html.unescape(name)

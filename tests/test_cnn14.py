@@ -1,4 +1,6 @@
-"""CNN14: published sizes and names, frame counts, pooling, training. Its numbers are in test_published_encoders.py."""
+"""CNN14: published sizes and names, frame counts, pooling, training. Its numbers are in
+test_published_encoders.py.
+"""
 
 import pytest
 import torch

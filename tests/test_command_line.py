@@ -1,4 +1,6 @@
-"""The command line: what it prints, its exit status, and never a traceback for what a user can mend."""
+"""The command line: what it prints, its exit status, and never a traceback for what a user can
+mend.
+"""
 
 import hashlib
 import json
@@ -55,7 +57,8 @@ def refused(capsys, *arguments: str) -> str:
     assert main(list(arguments)) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and "Traceback" not in printed.err
-    message = re.sub(r"^.*\r", "", printed.err, flags=re.MULTILINE)  # a progress bar may stand before it
+    # a progress bar may stand before it
+    message = re.sub(r"^.*\r", "", printed.err, flags=re.MULTILINE)
     return message[message.index(f"aacstudy {arguments[0]}: ") :].removeprefix(f"aacstudy {arguments[0]}: ")
 
 
@@ -64,7 +67,7 @@ def shown(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-# --- help ----------------------------------------------------------------------------------------------
+# --- help ---------------------------------------------------------------------------------------
 
 
 def test_help_lists_every_command(capsys):
@@ -107,7 +110,7 @@ def test_as_a_module():
     assert err == "aacstudy plan: study 'dmeo' does not exist; did you mean demo?\n"
 
 
-# --- studies and overrides -----------------------------------------------------------------------------
+# --- studies and overrides ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "index"])
@@ -181,7 +184,7 @@ def test_unknown_artifact_and_notebook(capsys):
     )
 
 
-# --- recordings ----------------------------------------------------------------------------------------
+# --- recordings ---------------------------------------------------------------------------------
 
 
 def test_check_data_on_good_recordings(capsys, recordings):
@@ -242,7 +245,8 @@ def test_check_data_on_audiocaps(capsys, tmp_path):
     base = make_audiocaps(tmp_path, np.random.default_rng(0), rate=8000)
     lines = shown(capsys, "check-data", "audiocaps", str(tmp_path), "--decode").splitlines()
     assert re.sub("[0-9a-f]{12}", "…", lines[2]) == (
-        "test: 5 clips of 1.0 to 1.2 s, 25 captions, pool 5-…; left out: 1 without a file, 0 with an unusable one"
+        "test: 5 clips of 1.0 to 1.2 s, 25 captions, pool 5-…; left out: 1 without a file, 0 with an "
+        "unusable one"
     )
     assert lines[3].startswith("left out: train/atrain_0010_10: ") and "ffmpeg -i" in lines[3]
     assert lines[-2:] == [
@@ -299,7 +303,7 @@ def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):
     ]
 
 
-# --- batch: what Snakemake is told ---------------------------------------------------------------------
+# --- batch: what Snakemake is told --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overrides", [{}, {"seeds": [5], "corpus": {"root": "/a folder/it's here"}}])

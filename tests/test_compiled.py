@@ -61,7 +61,8 @@ def test_closer_to_the_reference_than_torch(size):
     plain = nll_reference(network, heard, captions).numpy()
     own, torchs = (Engine(network, captions, "bfloat16", use_c=c).nll(heard) - plain for c in (True, False))
     print(
-        f"{size}: root mean square {(own**2).mean() ** 0.5:.3f} nats, with torch {(torchs**2).mean() ** 0.5:.3f}"
+        f"{size}: root mean square {(own**2).mean() ** 0.5:.3f} nats, with torch "
+        f"{(torchs**2).mean() ** 0.5:.3f}"
     )
     assert (np.abs(own) / [len(ids) - 1 for ids in captions]).max() <= PER_TOKEN
     assert (own**2).mean() < (torchs**2).mean()

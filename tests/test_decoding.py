@@ -1,4 +1,6 @@
-"""Beam search with cached keys against the plain one, enumeration, and a slow search written word by word."""
+"""Beam search with cached keys against the plain one, enumeration, and a slow search written word
+by word.
+"""
 
 import functools
 import itertools
@@ -29,7 +31,9 @@ def small(vocabulary: int, seed: int = 0, eos_bias: float = 0.0) -> Captioner:
 
 
 def next_log_probs(captioner, memory, prefix: list[int], options, forbidden) -> np.ndarray:
-    """Log-probabilities [vocabulary] after a prefix with BOS, in float64; memory is that of one clip."""
+    """Log-probabilities [vocabulary] after a prefix with BOS, in float64; memory is that of one
+    clip.
+    """
     embedded = captioner.embed(torch.tensor([prefix]))
     logits = captioner.decode_embedded(memory, None, embedded, None)[0, -1].double().numpy()
     for token in range(len(logits)):
@@ -45,7 +49,9 @@ def next_log_probs(captioner, memory, prefix: list[int], options, forbidden) -> 
 
 @torch.inference_mode()
 def slow_search(captioner, frames, options, forbidden) -> list[tuple[list[int], float]]:
-    """One clip [frames, frame_dim]: the search as the measured facts state it, with slots that close at EOS."""
+    """One clip [frames, frame_dim]: the search as the measured facts state it, with slots that
+    close at EOS.
+    """
     memory = captioner.project(frames[None])
     slots, done = [([BOS], 0.0)], []
     for step in range(options.max_tokens):
@@ -69,7 +75,9 @@ def slow_search(captioner, frames, options, forbidden) -> list[tuple[list[int], 
 
 @torch.inference_mode()
 def every_caption(captioner, frames, options, forbidden) -> list[tuple[list[int], float]]:
-    """One clip: every caption of words that can be generated, with its mean log-probability, best first."""
+    """One clip: every caption of words that can be generated, with its mean log-probability, best
+    first.
+    """
     memory = captioner.project(frames[None])
     words = [t for t in range(captioner.vocabulary_size) if t > UNK]
     after = functools.cache(
@@ -163,7 +171,9 @@ def test_equals_the_slow_reference(seed, options):
 
 
 def test_the_cases_end_both_ways():
-    """The comparison above means little unless hypotheses end by EOS and by the limit, also in one beam."""
+    """The comparison above means little unless hypotheses end by EOS and by the limit, also in one
+    beam.
+    """
     mixed = 0
     for seed, options in enumerate(CASES):
         for hypotheses in case(seed, options)[3]:
@@ -194,7 +204,8 @@ def searches(draw):
     torch.manual_seed(draw(st.integers(0, 10**6)))
     captioner = Captioner(5, vocabulary, options).eval()
     with torch.no_grad():
-        for layer in captioner.decoder.layers:  # torch starts them at 0, where a forgotten one would not show
+        # torch starts them at 0, where a forgotten one would not show
+        for layer in captioner.decoder.layers:
             layer.self_attn.in_proj_bias.normal_()
             layer.multihead_attn.in_proj_bias.normal_()
         captioner.decoder.classifier.weight *= draw(st.sampled_from([2, 8]))
@@ -223,7 +234,9 @@ def test_equals_the_plain_search(search):
 
 
 def test_clips_that_end_early_are_forgotten(monkeypatch):
-    """Forty clips that end at different steps: what remains of the memory goes on with the right clips."""
+    """Forty clips that end at different steps: what remains of the memory goes on with the right
+    clips.
+    """
     torch.manual_seed(3)
     captioner = Captioner(5, 40, DecoderOptions(d_model=32, layers=2, heads=4, d_ff=32)).eval()
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""The documents for newcomers do what they say: the tour runs, and so does every block of docs/extending.md."""
+"""The documents for newcomers do what they say: the tour runs, and so does every block of
+docs/extending.md.
+"""
 
 import ast
 import json
@@ -34,10 +36,14 @@ def source(section: str, function: str) -> str:
 
 
 def pasted(section: str, check: str, folder: Path, environment: dict[str, str]) -> str:
-    """What a section's Python prints, pasted into one file and run in a folder, with lines of our own at its end."""
+    """What a section's Python prints, pasted into one file and run in a folder, with lines of our
+    own at its end.
+    """
     file = folder / "pasted.py"
     file.write_text("\n".join([*blocks(section, "python"), check]), encoding="utf-8")
-    done = subprocess.run([sys.executable, file.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, file.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
     file.unlink()
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -57,7 +63,7 @@ def apply(diff: str, package: Path) -> None:
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
-# --- the tour ----------------------------------------------------------------------------------------
+# --- the tour -----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -95,12 +101,14 @@ def test_every_notebook_has_the_same_parameters():
     assert len(names) == 10 and all(found == names["00_start_here"] for found in names.values()), names
 
 
-# --- extending ---------------------------------------------------------------------------------------
+# --- extending ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_a_dropped_notebook_runs_in_the_batch(smoke):
-    """The cells of the page in a new file: a page, a card and a number, and again only when what it reads changes."""
+    """The cells of the page in a new file: a page, a card and a number, and again only when what it
+    reads changes.
+    """
     plain = nbformat.read(smoke.folder / "notebooks" / "05_retrieval.ipynb", as_version=4)
     (parameters,) = (cell for cell in plain.cells if "parameters" in cell.metadata.get("tags", ()))
     begin, answer = map(nbformat.v4.new_code_cell, blocks("A notebook", "python"))
@@ -156,7 +164,8 @@ print(counts.max(), np.exp(-(sums - end)).sum(axis=1) + np.exp(-end[:, 0]))
 """
     printed = pasted("A captioner", check, smoke.folder, smoke.environment)
     count, *shares = map(float, re.findall(r"[\d.]+", printed))
-    # one word and the end each; the probabilities of all words and the end make one, but for the three that never come
+    # one word and the end each; the probabilities of all words and the end make one, but for the
+    # three that never come
     assert count == 2 and all(0.98 < share < 1 for share in shares), printed
     (page,) = blocks("A captioner", "yaml")
     file = smoke.folder / "studies" / "neighbours.yml"
@@ -239,7 +248,7 @@ print([method.name for method in METHODS].count("local_centre"), TESTS["voices"]
     assert done.stdout.strip() == "1 man ↔ woman 6 {np.float64(0.5)}", done.stdout + done.stderr
 
 
-# --- the picture -------------------------------------------------------------------------------------
+# --- the picture --------------------------------------------------------------------------------
 
 
 def test_the_picture_says_what_it_shows_and_asks_no_host():

@@ -1,4 +1,6 @@
-"""The doctor: what is missing is named with what it switches off, and nothing is asked of the network."""
+"""The doctor: what is missing is named with what it switches off, and nothing is asked of the
+network.
+"""
 
 import importlib.metadata
 import socket

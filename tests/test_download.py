@@ -1,4 +1,6 @@
-"""Downloads against a server of our own, and copies: lost connections, wrong checksums, full disks, no network."""
+"""Downloads against a server of our own, and copies: lost connections, wrong checksums, full disks,
+no network.
+"""
 
 import hashlib
 import json
@@ -188,7 +190,8 @@ def test_full_disk_is_said_before_anything_is_written(server, tmp_path, monkeypa
     monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=sets.MARGIN + 4_000_000))
     fetch(remote(server), tmp_path)
     (tmp_path / "deep/down/file.bin").unlink()
-    with pytest.raises(DownloadError, match=r"needs 0\.0 GB"):  # an archive needs room for what is in it
+    # an archive needs room for what is in it
+    with pytest.raises(DownloadError, match=r"needs 0\.0 GB"):
         fetch(remote(server, growth=2.0), tmp_path)
 
 
@@ -227,7 +230,7 @@ def test_unknown_name_is_answered_with_the_nearest(capsys):
     assert "did you mean clotho?" in capsys.readouterr().err
 
 
-# --- the sets ----------------------------------------------------------------------------------------
+# --- the sets -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,9 @@ def seven_zip(path, folder):
 
 @pytest.fixture
 def clotho(tmp_path, monkeypatch):
-    """Clotho's files as they come, of a few empty recordings, in one flat folder; their checksums in place of the true."""
+    """Clotho's files as they come, of a few empty recordings, in one flat folder; their checksums
+    in place of the true.
+    """
     home, sizes = tmp_path / "home", {"development": 3, "evaluation": 2}
     home.mkdir()
     for split, clips in sizes.items():
@@ -396,7 +401,9 @@ def test_metrics_begin_with_what_is_installed_and_then_need_the_network(tmp_path
 
 
 def test_metrics_are_copied(tmp_path, monkeypatch):
-    """The layout of ``metrics/``: a cache of models with links, an empty folder, a file that is another's."""
+    """The layout of ``metrics/``: a cache of models with links, an empty folder, a file that is
+    another's.
+    """
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     root, model = tmp_path / "there", "huggingface/models--some--model"
     for place in (*assets.SPICE, f"fense_data/{assets.FLUENCY}", "notes/mine.txt"):
@@ -421,7 +428,7 @@ def test_metrics_are_copied(tmp_path, monkeypatch):
         download("metrics", tmp_path / "again", root)
 
 
-# --- from a folder at hand ---------------------------------------------------------------------------
+# --- from a folder at hand ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["deep/down/file.bin", "down/file.bin", "file.bin"])
@@ -449,7 +456,9 @@ def test_what_a_folder_lacks_is_named(tmp_path, capsys):
 
 
 def test_every_set_can_be_copied(tmp_path, monkeypatch):
-    """Without a network: each set takes its files from the folder, or says that the folder lacks them."""
+    """Without a network: each set takes its files from the folder, or says that the folder lacks
+    them.
+    """
     monkeypatch.setattr(sets.requests, "get", None)
     monkeypatch.setattr(sets.requests, "head", None)
     for name in set(sets.sets()) - {"metrics"}:
@@ -538,7 +547,7 @@ def test_esc50_at_hand(tmp_path):
     assert download("esc50", tmp_path, SHARED).endswith("ESC-50: 1769 of 2000 clips")
 
 
-# --- weights by name ---------------------------------------------------------------------------------
+# --- weights by name ----------------------------------------------------------------------------
 
 
 def test_weights_are_found_by_name(tmp_path, monkeypatch):

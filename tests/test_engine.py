@@ -1,4 +1,4 @@
-"""The scoring engine against the plain reference: any captions, sizes, company, dtype and memory."""
+"""The scoring engine against the plain reference: captions, sizes, company, dtype and memory."""
 
 import subprocess
 import sys
@@ -19,7 +19,8 @@ from aacstudy.scoring.engine import Engine, nll_pairs, parse_bytes
 from aacstudy.scoring.reference import nll_reference
 from aacstudy.scoring.trie import QUERIES, tries
 
-WORDS = st.lists(st.sampled_from([UNK, *range(4, 9)]), max_size=12)  # few words, so that prefixes are shared
+# few words, so that prefixes are shared
+WORDS = st.lists(st.sampled_from([UNK, *range(4, 9)]), max_size=12)
 CAPTIONS = st.lists(WORDS.map(lambda words: [BOS, *words, EOS]), min_size=1, max_size=12)
 
 
@@ -107,7 +108,8 @@ def test_trees_hold_each_prefix_once(nodes):
         edges = {tuple(ids[:n]) for ids in mine for n in range(2, len(ids) + 1)}
         assert len(part.edge_node) == len(edges)
         start = 0
-        for keys, seen in zip(part.keys, part.seen):  # following what a node sees, by depth, gives its prefix
+        # following what a node sees, by depth, gives its prefix
+        for keys, seen in zip(part.keys, part.seen):
             for group, sees in zip(keys, seen):
                 for query in range(QUERIES):
                     node, visible = start + query, group[sees[query]]
@@ -121,7 +123,9 @@ def test_trees_hold_each_prefix_once(nodes):
 
 
 def test_logits_are_never_rounded():
-    """The reference's logits of the same states, to float32's last digits: bfloat16 would be off by 2 to the -9th."""
+    """The reference's logits of the same states, to float32's last digits: bfloat16 would be off by
+    2 to the -9th.
+    """
     network = captioner()
     states = torch.randn(50, network.options.d_model, dtype=torch.bfloat16)
     with torch.inference_mode():
@@ -154,10 +158,12 @@ def test_bfloat16_ranks_as_float32(use_c, least):
     audios = np.array([spearmanr(plain[a], fast[a]).statistic for a in range(40)])
     top = (plain.argmin(axis=0) == fast.argmin(axis=0)).mean()
     print(
-        f"bfloat16: Spearman per text query mean {texts.mean():.5f}, least {texts.min():.5f}; same first audio {top:.0%}"
+        f"bfloat16: Spearman per text query mean {texts.mean():.5f}, least {texts.min():.5f}; same first "
+        f"audio {top:.0%}"
     )
     print(
-        f"matched {plain.diagonal().mean():.1f}, all {plain.mean():.1f} nats; max |difference| {abs(plain - fast).max():.2f}"
+        f"matched {plain.diagonal().mean():.1f}, all {plain.mean():.1f} nats; max |difference| "
+        f"{abs(plain - fast).max():.2f}"
     )
     assert plain.diagonal().mean() < 0.7 * plain.mean()
     assert min(texts.mean(), audios.mean()) >= 0.999
@@ -202,7 +208,8 @@ def test_nothing_to_score():
 
 @pytest.mark.parametrize(
     ("captions", "message"),
-    [([[BOS]], "caption 0 has 1"), ([[BOS, EOS], [BOS, 30, EOS]], "caption 1 has ids"), ([[BOS, 0, EOS]], "ids outside"),
+    [([[BOS]], "caption 0 has 1"), ([[BOS, EOS], [BOS, 30, EOS]], "caption 1 has ids"), ([[BOS, 0, EOS]],
+        "ids outside"),
      ([[BOS, *[5] * 40, EOS]], "41 inputs; the captioner has 40 positions")],
 )  # fmt: skip
 def test_captions_that_cannot_be_scored(captions, message):

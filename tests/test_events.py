@@ -1,4 +1,6 @@
-"""Every event: well-formed, reproducible to the byte on other processors, and learnable from two seconds."""
+"""Every event: well-formed, reproducible to the byte on other processors, and learnable from two
+seconds.
+"""
 
 import hashlib
 import os
@@ -78,13 +80,15 @@ def test_active_rms_ignores_silence():
     tone = np.sqrt(2) * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
     padded = np.concatenate([np.zeros(16000), tone, np.zeros(16000)])
     assert active_rms(tone, 16000) == pytest.approx(1.0, abs=1e-3)
-    assert active_rms(padded, 16000) == pytest.approx(1.0, abs=0.05)  # the window reaches 25 ms into silence
+    # the window reaches 25 ms into silence
+    assert active_rms(padded, 16000) == pytest.approx(1.0, abs=0.05)
     assert active_rms(3 * padded, 16000) == pytest.approx(3 * active_rms(padded, 16000))
 
 
 def digest() -> str:
     audio = [render(event, seed, 2.0, rate) for event in EVENTS for seed, rate in ((0, 16000), (1, 32000))]
-    rounded = np.round(3000 * np.concatenate(audio)).astype("<i4")  # int16 would clip the sharpest clicks
+    # int16 would clip the sharpest clicks
+    rounded = np.round(3000 * np.concatenate(audio)).astype("<i4")
     return hashlib.sha256(rounded.tobytes()).hexdigest()
 
 
@@ -128,7 +132,8 @@ def band_energies(x: np.ndarray) -> np.ndarray:
 
 def test_two_seconds_in_noise_are_learnable():
     """A linear classifier of band energies names the event; 0.90 measured, chance is 1/34."""
-    from sklearn.linear_model import LogisticRegression  # here, as the subprocess above does without
+    # here, as the subprocess above does without
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 

@@ -1,4 +1,6 @@
-"""Figures: every function draws on the axes it is given, every axis has a name and a unit, every series a label."""
+"""Figures: every function draws on the axes it is given, every axis has a name and a unit, every
+series a label.
+"""
 
 import io
 import warnings
@@ -320,7 +322,8 @@ def test_recall_curves_are_percent(ax):
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([5, 25, 50])
     assert {"raw", "min-max", "z-score", "chance"} <= words(ax)
     assert ax.get_xscale() == "log" and ax.get_ylim() == (0, 100)
-    assert max(line.get_xdata().max() for line in ax.lines) == 10  # no chance where nothing is measured
+    # no chance where nothing is measured
+    assert max(line.get_xdata().max() for line in ax.lines) == 10
 
 
 def test_spans_are_drawn_at_their_times(ax):

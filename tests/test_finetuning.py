@@ -1,4 +1,6 @@
-"""An encoder that learns with its captioner: gradients reach it, clips are encoded once, nothing else changes."""
+"""An encoder that learns with its captioner: gradients reach it, clips are encoded once, nothing
+else changes.
+"""
 
 import numpy as np
 import pytest

@@ -110,7 +110,8 @@ def test_files_that_are_no_clips(tmp_path):
 def test_a_column_that_stands_twice(tmp_path):
     (said,) = defects(corpus(tmp_path / "in", "file_name,caption_1,caption_1\na.wav,A dog,A cat\n", "a.wav"))
     assert said.endswith(
-        f"header: wants {tables.LAYOUTS} and is file_name,caption_1,caption_1; column 'caption_1' stands twice"
+        f"header: wants {tables.LAYOUTS} and is file_name,caption_1,caption_1; column 'caption_1' stands "
+        "twice"
     )
     found, wrong = check(
         corpus(tmp_path / "in", "file_name,caption_1,,\na.wav,A dog,,\n")
@@ -125,7 +126,7 @@ def test_other_columns_and_empty_lines_do_no_harm(tmp_path):
 
 
 def test_every_defect_at_once(tmp_path):
-    """One folder with everything wrong: each defect is listed, with its line, and nothing else is."""
+    """One folder with everything wrong: each defect is listed with its line, nothing else."""
     table = "\n".join(
         [
             HEADER,
@@ -244,7 +245,9 @@ def test_a_row_for_each_caption(tmp_path):
 
 
 def test_names_that_are_not_what_they_look_like(tmp_path):
-    """A path in place of a name, and a character that nobody sees: a defect that shows which, and no other."""
+    """A path in place of a name, and a character that nobody sees: a defect that shows which, and
+    no other.
+    """
     folder = corpus(tmp_path / "in", "", "a.wav", "b.wav", "c.wav")
     lines = [HEADER, "./a.wav,A dog,", f"{folder}/b.wav,A cat,", "c.wav\u200b,A cow,"]
     (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -393,7 +396,7 @@ def test_real_clips():
     assert np.bincount(found.owners()).tolist() == [5] * 29
 
 
-# --- the Corpus type -----------------------------------------------------------------------------------
+# --- the Corpus type ----------------------------------------------------------------------------
 
 
 def small() -> Corpus:

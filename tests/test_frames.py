@@ -63,7 +63,8 @@ def test_padding_would_change_frames(tmp_path):
     wave = torch.from_numpy(read(write(tmp_path / "a.wav", 1.0), 16000))[None]
     padded = network.frames(torch.nn.functional.pad(wave, (0, 16000)))[0]
     alone = network.frames(wave)[0]
-    assert not torch.allclose(padded[len(alone) - 1], alone[-1], atol=1e-3)  # the reason for one at a time
+    # the reason for one at a time
+    assert not torch.allclose(padded[len(alone) - 1], alone[-1], atol=1e-3)
 
 
 def test_too_short_for_any_encoder(tmp_path):
@@ -130,12 +131,12 @@ def test_frames_need_not_be_contiguous(tmp_path):
     assert load_file(path)["frames"].tolist() == [[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]
 
 
-# --- a whole corpus: shards, kills, memory -------------------------------------------------------------
+# --- a whole corpus: shards, kills, memory ------------------------------------------------------
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """An encoder's file, eleven recordings of different lengths and their names; shards of three."""
+    """An encoder's file, eleven recordings of all lengths and their names; shards of three."""
     monkeypatch.setattr(frames, "SHARD", 3)
     save_encoder(tmp_path / "encoder.safetensors", encoder(), ("a", "b", "c"))
     (tmp_path / "in").mkdir()
@@ -209,7 +210,8 @@ def test_a_killed_run_goes_on_behind_its_last_shard(small, monkeypatch):
     decoded = counted(monkeypatch)
     torch.set_num_threads(1)  # as every stage does: another number of threads gives other last bits
     frames.encode_all(network_of(folder), clips, paths, folder / "part")
-    assert sorted(decoded) == sorted(f"{i}.wav" for i in range(3 * len(whole), 11))  # no finished one again
+    # no finished one again
+    assert sorted(decoded) == sorted(f"{i}.wav" for i in range(3 * len(whole), 11))
     frames.encode_all(network_of(folder), clips, paths, folder)
     for shard in SHARDS:
         assert (folder / "part" / shard).read_bytes() == (folder / shard).read_bytes()

@@ -55,12 +55,15 @@ RIGHT = {
     ],
 )
 def test_a_wrong_setting_would_be_seen(changed, decibels):
-    """Half noise, half silence; the tolerance that our front-end meets is far below what any wrong setting costs."""
+    """Half noise, half silence; the tolerance that our front-end meets is far below what any wrong
+    setting costs.
+    """
     waveform = np.zeros(32000)
     waveform[:16000] = 0.1 * np.random.default_rng(1).standard_normal(16000)
     expected = logmel_reference(waveform, PAPER)  # [time, mels]
     to_mel, to_db = MelSpectrogram(**RIGHT | changed), AmplitudeToDB(**{"stype": "power"} | decibels)
-    found = to_db(to_mel(torch.tensor(waveform, dtype=torch.float32)[None]))[0].T.numpy()  # [time, mels]
+    # [time, mels]
+    found = to_db(to_mel(torch.tensor(waveform, dtype=torch.float32)[None]))[0].T.numpy()
     if changed or decibels:
         assert found.shape != expected.shape or np.abs(found - expected).max() > 100 * 0.05
     else:

@@ -1,4 +1,6 @@
-"""Matrices of other systems: checked against the corpus, put into its order, and taken by the study."""
+"""Matrices of other systems: checked against the corpus, put into its order, and taken by the
+study.
+"""
 
 import json
 
@@ -25,7 +27,8 @@ def test_rows_and_columns_are_put_into_the_corpus_order():
         NLL[::-1][:, [3, 2, 0, 1]], (4, 3, 1, 2), [0, 0, 1, 1], ["b", "a"], ["four", "same", "one", "same"]
     )
     found = check(shuffled, AUDIOS, CAPTIONS, OWNERS, "x.zarr")
-    np.testing.assert_array_equal(found.nll, NLL)  # the two captions "same" are told apart by their owners
+    # the two captions "same" are told apart by their owners
+    np.testing.assert_array_equal(found.nll, NLL)
     assert (
         found.tokens.tolist() == [1, 2, 3, 4] and found.audios == AUDIOS and found.owners.tolist() == OWNERS
     )

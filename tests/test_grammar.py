@@ -1,4 +1,6 @@
-"""Captions of scenes: English, the rates asked for, and swaps that exchange exactly the two clauses."""
+"""Captions of scenes: English, the rates asked for, and swaps that exchange exactly the two
+clauses.
+"""
 
 import re
 from collections import Counter
@@ -61,7 +63,7 @@ def many(kind: str, events: tuple[str, ...], n: int, seed: int = 0, rates: Rates
 
 
 def meanings(clause: str, form: str) -> set[tuple]:
-    """Every (subject, finite, gerund, adverbs, progressive) that reads as this clause in this form."""
+    """Every (subject, finite, gerund, adverbs, progressive) that reads as this clause."""
     found = set()
     adverbs = {""} | {f" {manner}" for manner in MANNERS} | {f" {place}" for place in PLACES}
     adverbs |= {f" {manner} {place}" for manner in MANNERS for place in PLACES}
@@ -85,7 +87,7 @@ def clauses(text: str, connective: str) -> tuple[str, str]:
     return match["first"], match["second"]
 
 
-# --- the words -----------------------------------------------------------------------------------------
+# --- the words ----------------------------------------------------------------------------------
 
 
 def test_every_event_has_words():
@@ -132,7 +134,7 @@ def test_clauses():
     assert dogs.render("gerund") == "dogs barking loudly nearby"
 
 
-# --- one caption ---------------------------------------------------------------------------------------
+# --- one caption --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,8 @@ def test_sentences_and_fields(kind, events):
     events=st.lists(st.sampled_from(EVENTS), min_size=2, max_size=2, unique=True).map(tuple),
 )
 def test_a_swap_exchanges_the_two_clauses_and_nothing_else(seed, events):
-    """Read both texts back: same connective, same template, each clause in the form of its new place.
+    """Read both texts back: same connective, same template, each clause in the form of its new
+    place.
 
     A gerund does not tell whether the verb was progressive, so each side is a set of readings.
     """
@@ -263,7 +266,8 @@ def test_only_true_sequences_have_a_swap():
     found = [*many("sequence", PAIR, 3000), *many("overlap", PAIR, 1000), *many("single", ("dog",), 500)]
     with_swap = Counter(one.kind for one in found if one.swap)
     assert set(with_swap) == {"sequence"}
-    assert with_swap["sequence"] == sum(one.kind == "sequence" for one in found)  # a dog is never rain
+    # a dog is never rain
+    assert with_swap["sequence"] == sum(one.kind == "sequence" for one in found)
 
 
 def test_two_clauses_that_read_the_same_have_no_swap():
@@ -289,7 +293,7 @@ def test_misordered_captions_say_the_wrong_order():
         assert any(reading[:3] in said for reading in meanings(first, form))
 
 
-# --- many captions -------------------------------------------------------------------------------------
+# --- many captions ------------------------------------------------------------------------------
 
 
 def share(found: list, condition, expected: float) -> None:
@@ -311,7 +315,8 @@ def test_rates_of_kinds():
     share(sequences, lambda one: one.kind == "misordered", rates.misordered)
     share(sequences, lambda one: one.kind == "sequence", ordered - rates.misordered)
     unordered = [one for one in many("overlap", PAIR, n, seed=3) if one.kind in ("unordered", "overlap")]
-    share(unordered, lambda one: one.mentions == PAIR, 0.5)  # neither event is mentioned first by habit
+    # neither event is mentioned first by habit
+    share(unordered, lambda one: one.mentions == PAIR, 0.5)
     weights = {name: 0 for name in ("followed by", "then", "and then", "before", "after")}
     for name, *_, weight in grammar.SEQUENCE:
         weights[name] += weight
@@ -363,7 +368,7 @@ def test_an_exhausted_grammar_says_so():
         captions("single", ("dog",), 9, np.random.default_rng(0), set(), Rates(generic=1))
 
 
-# --- pairs and exchanged subjects ----------------------------------------------------------------------
+# --- pairs and exchanged subjects ---------------------------------------------------------------
 
 
 @settings(deadline=None)

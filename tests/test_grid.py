@@ -1,4 +1,6 @@
-"""The grid of normalisations: cells, tuning, marks, paired differences, banks and what may not be known."""
+"""The grid of normalisations: cells, tuning, marks, paired differences, banks and what may not be
+known.
+"""
 
 from dataclasses import replace
 
@@ -16,7 +18,9 @@ BY_NAME = {one.name: one for one in METHODS}
 
 
 def pool(seed, audios=20, each=2, bank=12, captions=15, match=0.8, bias=1.0, spread=0.3, banks=True):
-    """Losses with a caption bias, a match, and captions of unequal scale; banks and a prior of the same captions."""
+    """Losses with a caption bias, a match, and captions of unequal scale; banks and a prior of the
+    same captions.
+    """
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(audios), each)
     tokens, bank_tokens = rng.integers(4, 12, len(owners)), rng.integers(4, 12, captions)
@@ -53,7 +57,8 @@ def t2a(both):
 
 
 def test_every_method_of_the_sheet_is_there_with_its_marks(a2t, t2a):
-    assert {name for name, _ in a2t} == set(BY_NAME) - {"pmi_noise", "pmi_mean_frame"}  # no such prior here
+    # no such prior here
+    assert {name for name, _ in a2t} == set(BY_NAME) - {"pmi_noise", "pmi_mean_frame"}
     both_ways = {name for name, mark in a2t if mark == TRANSDUCTIVE and (name, ONLINE) in a2t}
     assert {
         "min_max",
@@ -112,7 +117,9 @@ def test_band_of_text_to_audio_is_the_metrics():
 
 
 def test_scored_pool_is_not_tuned_on(both):
-    """Another scored pool with the same tuning pool gets the same parameters; other labels change nothing of scores."""
+    """Another scored pool with the same tuning pool gets the same parameters; other labels change
+    nothing of scores.
+    """
     for method in METHODS:
         for mark in method.marks(both[0][0], "a2t"):
             found = grid.cell([both[0]], "a2t", method, mark).values

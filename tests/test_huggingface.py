@@ -1,4 +1,6 @@
-"""Other people's encoder-decoder models give the same kind of matrix; a tiny one with random weights stands for them."""
+"""Other people's encoder-decoder models give the same kind of matrix; a tiny one with random
+weights stands for them.
+"""
 
 import numpy as np
 import pytest

@@ -26,7 +26,8 @@ def test_probabilities_sum_to_one(captions, order, history):
     assert sum(p) == pytest.approx(1.0, abs=1e-12)
     assert min(p) > 0
     last = history[-(order - 1) :] if order > 1 else ()
-    assert p == [model.probability(word, last) for word in range(V)]  # only the last order - 1 ids matter
+    # only the last order - 1 ids matter
+    assert p == [model.probability(word, last) for word in range(V)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,7 +63,8 @@ def test_order_one_is_word_frequencies():
     model = NGram([[BOS, 4, 4, 5, EOS]], 6, order=1)
     assert model.probability(4, (5, 4)) == model.probability(4, ()) == pytest.approx((2 + 3 / 6) / 7)
     assert model.nll([BOS, EOS]) == pytest.approx(-math.log((1 + 3 / 6) / 7))
-    assert model.nll([BOS, 4, 5, EOS]) == pytest.approx(model.nll([BOS, 5, 4, EOS]))  # order is not heard
+    # order is not heard
+    assert model.nll([BOS, 4, 5, EOS]) == pytest.approx(model.nll([BOS, 5, 4, EOS]))
 
 
 def test_trigram_by_hand():

@@ -69,14 +69,16 @@ def test_by_hand():
     np.testing.assert_array_equal(raw(scores), scores)
     assert centre(scores).tolist() == [[-1, 0], [1, 0], [0, 0]]
     assert shift_min(scores).tolist() == [[0, 0], [2, 0], [1, 0]]
-    assert divide_range(scores).tolist() == [[-1.5, 2], [-0.5, 2], [-1, 2]]  # the constant column stays
+    # the constant column stays
+    assert divide_range(scores).tolist() == [[-1.5, 2], [-0.5, 2], [-1, 2]]
     np.testing.assert_allclose(scale(scores)[:, 0], np.array([-3, -1, -2]) * np.sqrt(1.5))
     assert percentile(scores).tolist() == [[0, 0], [2 / 3, 0], [1 / 3, 0]]
     assert double_centre(scores).tolist() == [[-0.5, 0.5], [0.5, -0.5], [0, 0]]
 
 
 def test_robust_z_by_hand():
-    bank = np.array([[0.0], [1], [2], [3], [100]])  # median 2, deviations 2 1 0 1 98: their median 1
+    # median 2, deviations 2 1 0 1 98: their median 1
+    bank = np.array([[0.0], [1], [2], [3], [100]])
     np.testing.assert_allclose(robust_z([[4.0]], bank), 2 / 1.4826022185056018)
     half = np.array([[1.0], [1], [1], [5]])  # no absolute deviation: the standard one stands in
     np.testing.assert_allclose(robust_z(half)[:, 0], (half[:, 0] - 1) / half.std())
@@ -184,7 +186,9 @@ def test_captions_leave_text_to_audio_and_audios_audio_to_text(seed):
 
 
 def test_scales_are_of_the_unit_and_locations_not():
-    """What is divided by its own spread does not care for sums or means per token; a difference does."""
+    """What is divided by its own spread does not care for sums or means per token; a difference
+    does.
+    """
     scores = random_scores(5)
     tokens = np.arange(1, 21)
     for function in (min_max, z_score, robust_z):
@@ -229,7 +233,8 @@ def test_online_result_of_an_audio_ignores_the_others(name):
     np.testing.assert_array_equal(whole, ALL[name](scores, bank, **more))
     np.testing.assert_array_equal(ALL[name](scores), ALL[name](scores, bank=scores))
     if name in OF_COLUMNS:
-        # Increasing per caption: the order of the audios stays, inside and outside of the bank's range.
+        # Increasing per caption: the order of the audios stays, inside and outside of the bank's
+        # range.
         np.testing.assert_array_equal(np.argsort(whole, axis=0), np.argsort(scores, axis=0))
 
 

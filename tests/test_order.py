@@ -1,4 +1,6 @@
-"""Accuracies, controls, scores of pairs and verdicts: by hand, and what must follow for listeners without ears."""
+"""Accuracies, controls, scores of pairs and verdicts: by hand, and what must follow for listeners
+without ears.
+"""
 
 import numpy as np
 import pandas as pd
@@ -37,11 +39,13 @@ def test_deaf_captioner_is_at_half_after_correction():
     assert order.corrected(tables).mean() == 0.5
 
 
-# --- tables ------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------
 
 
 def scored(seed, hears, n=120):
-    """A table as stages write it, of a captioner that hears the order or prefers texts by a noise of its own."""
+    """A table as stages write it, of a captioner that hears the order or prefers texts by a noise
+    of its own.
+    """
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(
         {
@@ -123,7 +127,7 @@ def test_results_are_flat_numbers():
     assert not set(base) & set(variant)
 
 
-# --- pairs -------------------------------------------------------------------------------------------------
+# --- pairs --------------------------------------------------------------------------------------
 
 
 def cells(rows, source="own"):

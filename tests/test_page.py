@@ -169,7 +169,8 @@ def test_spectrogram_shows_when(rows=16):
     assert loud[:45].max() < -60 and loud[55:].min() > -30
 
 
-CLAIM = {"id": "C1", "claim": "It <i>hears</i> order.", "measured": "88 %", "n": np.int64(200), "interval": "80 – 93 %",
+CLAIM = {"id": "C1", "claim": "It <i>hears</i> order.", "measured": "88 %", "n": np.int64(200), "interval":
+    "80 – 93 %",
          "verdict": "reproduced", "evidence": "07_before_after.html#order"}  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Perturbed captions: the swap rules on sixty captions by hand, replacements, items, and listeners without ears."""
+"""Perturbed captions: the swap rules on sixty captions by hand, replacements, items, and listeners
+without ears.
+"""
 
 import re
 from pathlib import Path
@@ -113,7 +115,9 @@ def test_a_swap_keeps_every_word_and_swapped_back_gives_the_caption(caption):
 
 
 def test_rules_read_the_grammars_captions_as_the_grammar_does():
-    """On soundscapes both are known: where halves have one form, the rules give the grammar's swap, or none."""
+    """On soundscapes both are known: where halves have one form, the rules give the grammar's swap,
+    or none.
+    """
     options = CorpusOptions()
     captions = write_captions([plan("test", number, options) for number in range(150)], options)
     told = captions[(captions["kind"] == "sequence") & (captions["swap"] != "")]
@@ -127,7 +131,7 @@ def test_rules_read_the_grammars_captions_as_the_grammar_does():
     }  # "glass", "chimes", "cattle" are in no list
 
 
-# --- words -------------------------------------------------------------------------------------------------
+# --- words --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_shuffled_has_the_same_words_in_another_order(words, seed):
     assert sorted(found[:-1].lower().split()) == sorted(words)
 
 
-# --- items -------------------------------------------------------------------------------------------------
+# --- items --------------------------------------------------------------------------------------
 
 OPTIONS = CorpusOptions()
 
@@ -276,7 +280,7 @@ def test_two_clips_and_one():
     assert other_clips(np.array([0, 0]), 1, 20, 0).shape == (2, 0)
 
 
-# --- listeners without ears --------------------------------------------------------------------------------
+# --- listeners without ears ---------------------------------------------------------------------
 
 
 def test_majority_prefers_what_training_has_more_of():
@@ -284,7 +288,8 @@ def test_majority_prefers_what_training_has_more_of():
     learnt, _ = perturbations(pd.DataFrame({"clip": range(4), "text": training}))
     texts = ["a cat cries before a man speaks", "a cat cries after a man speaks"]
     items = pd.DataFrame(
-        {"test": "before_after", "clip": [0, 1], "connective": ["before", "after"], "form": "", "text": texts, "swap": texts[::-1]}
+        {"test": "before_after", "clip": [0, 1], "connective": ["before", "after"], "form": "", "text": texts,
+            "swap": texts[::-1]}
     )  # fmt: skip
     assert majority(items, learnt, training).tolist() == [1, 0]
     without = majority(items, learnt[:0], training)
@@ -310,7 +315,9 @@ needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="public capt
 
 @needs_published
 def test_blind_trigram_on_audiocaps():
-    """Counts and the blind accuracy that public captions give: chance of such items is about 61 %, not 50 %."""
+    """Counts and the blind accuracy that public captions give: chance of such items is about 61 %,
+    not 50 %.
+    """
     captions = pd.read_csv(PUBLISHED / "audiocaps_test_captions.csv")["caption"]
     training = pd.read_csv(PUBLISHED / "audiocaps_train_captions.csv")["caption"][
         ::4

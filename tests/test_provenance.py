@@ -61,7 +61,8 @@ def test_commit_says_changes_and_unknown(tmp_path):
     assert provenance.commit(tmp_path) == f"{clean} + changes"
     ignored = tmp_path / "site-packages"
     ignored.mkdir()
-    assert provenance.commit(ignored) == "unknown"  # an installed copy is not the repository around it
+    # an installed copy is not the repository around it
+    assert provenance.commit(ignored) == "unknown"
 
 
 def test_torch_is_not_imported():

@@ -1,4 +1,4 @@
-"""Published captioners in our network, held against a plain computation on the tensors of the file."""
+"""Published captioners in our network, against a plain computation on the file's tensors."""
 
 import json
 import pickle
@@ -46,7 +46,9 @@ HPARAMS = {
 
 
 def baseline_tokenizer(clean: bool = True) -> dict:
-    """A tokenizer.json as the baseline's library writes it: word ids by frequency, clean-up and split beside them."""
+    """A tokenizer.json as the baseline's library writes it: word ids by frequency, clean-up and
+    split beside them.
+    """
     tokenizer = Tokenizer(models.WordLevel({}, "<unk>"))
     steps = [normalizers.Lowercase(), normalizers.Strip(), normalizers.StripAccents()]
     if clean:

@@ -1,4 +1,4 @@
-"""Clotho and AudioCaps by their own pages, on miniatures: the recipe whole, only sizes are smaller."""
+"""Clotho and AudioCaps by their own pages, on miniatures: the whole recipe, smaller sizes."""
 
 import json
 
@@ -27,7 +27,9 @@ SIZES = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Copy:
-    """A copy of the project with miniature data sets, weights of the published names, and tiny models for FENSE."""
+    """A copy of the project with miniature data sets, weights of the published names, and tiny
+    models for FENSE.
+    """
     copy = Copy(tmp_path_factory.mktemp("paper"))
     data = copy.folder / "data"
     rng = np.random.default_rng(0)

@@ -31,7 +31,8 @@ HAND = losses(
     tokens=[2, 1, 8, 2],
     owners=[0, 0, 1, 2],
 )
-# Min-max scores of HAND: [[1, .5, .5, 0], [.5, 0, 1, .5], [0, 1, 0, 1]]: the last audio has a tie of two ones.
+# Min-max scores of HAND: [[1, .5, .5, 0], [.5, 0, 1, .5], [0, 1, 0, 1]]: the last audio has a tie
+# of two ones.
 
 
 def made(seed, audios=30, each=2, shift=-1.0, caption=0.8, noise=0.3):
@@ -104,7 +105,8 @@ def test_what_normalising_changes():
     for name in ("min_max", "z"):
         pd.testing.assert_series_equal(tables[name][0]["rank"], tables["raw"][0]["rank"])
     turned = tables_of([one], "a2t")
-    assert turned["min_max"][0]["hit@1"].mean() > turned["raw"][0]["hit@1"].mean()  # the caption bias
+    # the caption bias
+    assert turned["min_max"][0]["hit@1"].mean() > turned["raw"][0]["hit@1"].mean()
 
 
 def test_chance_is_exact():

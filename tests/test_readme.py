@@ -1,4 +1,6 @@
-"""What the documents say can be done: every command parses, every study, file, link and heading named is there."""
+"""What the documents say can be done: every command parses, every study, file, link and heading
+named is there.
+"""
 
 import contextlib
 import io
@@ -44,8 +46,15 @@ def text_of(path: Path) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of fenced blocks without a language, and code in a line, that call make, conda, this package or the environment's programs."""
-    fenced = [line for language, block in FENCE.findall(text) if language in ("", "sh", "bash", "console") for line in block.splitlines()]  # fmt: skip
+    """Lines of fenced blocks without a language, and code in a line, that call make, conda, this
+    package or the environment's programs.
+    """
+    fenced = [
+        line
+        for language, block in FENCE.findall(text)
+        if language in ("", "sh", "bash", "console")
+        for line in block.splitlines()
+    ]
     found = [line.removeprefix("$ ").strip() for line in fenced] + INLINE.findall(FENCE.sub("", text))
     starts = re.compile(rf"(make|conda|\.venv/bin/\S+|{PYTHON})(\s|$)")
     # `bat --scored items.csv` and `STUDY=conette`, after a whole command
@@ -188,7 +197,8 @@ def test_every_variable_of_the_environment_exists():
         ("python -m aacstudy download cloto", "cloto cannot be downloaded"),
         ("python -m aacstudy check-data cloto data", "invalid choice"),
         (".venv/bin/papermil notebooks/05_retrieval.ipynb out.ipynb", "no package brings papermil"),
-        (".venv/bin/papermill notebooks/05_retreival.ipynb out.ipynb", "notebooks/05_retreival.ipynb does not exist"),
+        (".venv/bin/papermill notebooks/05_retreival.ipynb out.ipynb", "notebooks/05_retreival.ipynb does "
+            "not exist"),
         ("bat --scored", "expected one argument"),
         ("STUDY=conete", "no study conete"),
         ("conda env create -f enviroment.yml", "enviroment.yml does not exist"),

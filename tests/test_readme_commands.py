@@ -1,7 +1,9 @@
-"""Every command of README.md is executed: by a test here, by one that is named, or by the workflow that it documents.
+"""Every command of README.md is executed: by a test here, by one that is named, or by the workflow
+that it documents.
 
-What a command stands for is put in its place, and nothing else: the smoke study for the demo, generated files of the
-names that it has, a server of our own for the public ones, and the Python of the tests for ``.venv``.
+What a command stands for is put in its place, and nothing else: the smoke study for the demo,
+generated files of the names that it has, a server of our own for the public ones, and the Python of
+the tests for ``.venv``.
 """
 
 import hashlib
@@ -46,7 +48,8 @@ from aacstudy.study.stages import plan
 from aacstudy.study.weights import WEIGHTS, Remote
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-SAID = dict.fromkeys(re.sub(r"\s+#.*", "", command) for command in commands(README))  # each once, in order
+# each once, in order
+SAID = dict.fromkeys(re.sub(r"\s+#.*", "", command) for command in commands(README))
 BIN = Path(sys.executable).parent
 
 # Command -> test that executes it, and what stands in that test's code.
@@ -92,7 +95,9 @@ HERE: dict[str, str] = {}  # command -> test of this file
 
 
 def runs(*given: str):
-    """Mark a test as the one that executes these commands; it gets each of them as it stands in README.md."""
+    """Mark a test as the one that executes these commands; it gets each of them as it stands in
+    README.md.
+    """
 
     def marked(test):
         HERE.update(dict.fromkeys(given, test.__name__))
@@ -102,7 +107,9 @@ def runs(*given: str):
 
 
 def words(command: str, **instead: str) -> list[str]:
-    """A command as its arguments, with what it stands for in its place, and a program of the tests' Python."""
+    """A command as its arguments, with what it stands for in its place, and a program of the tests'
+    Python.
+    """
     program, *rest = (instead.get(word, word) for word in shlex.split(command))
     return [str(BIN / Path(program).name), *rest]
 
@@ -115,11 +122,11 @@ def typed(command: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 
 def ours(command: str) -> int:
-    """Exit status of a command of this package, run in this process: it need not load torch again."""
+    """Exit status of a command of this package, run in this process, where torch is loaded."""
     return main(shlex.split(re.sub(rf"^({PYTHON})\s", "", command)))
 
 
-# --- the list ------------------------------------------------------------------------------------------
+# --- the list -----------------------------------------------------------------------------------
 
 
 def test_every_command_has_its_execution():
@@ -155,7 +162,7 @@ def test_make_calls_the_command_line(command):
     assert shown.replace('"', "").strip() == f"python -m aacstudy run {study}{data} --cores 3"
 
 
-# --- make ----------------------------------------------------------------------------------------------
+# --- make ---------------------------------------------------------------------------------------
 
 
 @runs("make")
@@ -168,7 +175,7 @@ def test_make_lists_what_can_be_made(command):
 
 @runs("make study")
 def test_the_study(command, smoke):
-    """The fixture ran what it calls (above), killed once; it finds nothing left to do and says so."""
+    """The fixture ran what it calls (above), killed once; nothing is left to do, it says."""
     index = smoke.reports / "smoke" / "index.html"
     before = index.stat().st_mtime_ns
     where = {"AACSTUDY_ARTIFACTS": str(smoke.artifacts), "AACSTUDY_REPORTS": str(smoke.reports)}
@@ -188,7 +195,9 @@ def test_the_study(command, smoke):
 
 @runs("make test")
 def test_the_tests(command):
-    """This very run is the whole of it; a part, so that it is known to start and to end with a count."""
+    """This very run is the whole of it; a part, so that it is known to start and to end with a
+    count.
+    """
     done = make(
         *shlex.split(command)[1:],
         f"PYTHON={sys.executable}",
@@ -246,7 +255,7 @@ def test_the_lab_shows_the_notebooks(command, tmp_path):
             process.communicate()
 
 
-# --- studies -------------------------------------------------------------------------------------------
+# --- studies ------------------------------------------------------------------------------------
 
 
 @runs(".venv/bin/papermill notebooks/05_retrieval.ipynb out.ipynb -k python3 -f studies/demo.yml")
@@ -262,7 +271,7 @@ def test_a_notebook_by_papermill(command, smoke, tmp_path):
 
 @runs("python -m aacstudy run demo --profile workflow/profiles/slurm")
 def test_a_study_by_a_profile(command, smoke):
-    """As far as it goes without a cluster: the profile is read and the jobs are found to be done."""
+    """As far as it goes without a cluster: the profile is read, the jobs are done."""
     pytest.importorskip("snakemake_executor_plugin_slurm")
     arguments = words(command, demo="smoke")
     status, output = smoke.aacstudy(*arguments[arguments.index("aacstudy") + 1 :])
@@ -294,7 +303,9 @@ TINY = {
 
 
 def jobs_done(study: str, capsys, overrides: dict, *more: str) -> list[str]:
-    """Stage and label of all that a study's notebooks read, made by what each job of the workflow calls."""
+    """Stage and label of all that a study's notebooks read, made by what each job of the workflow
+    calls.
+    """
     chosen = ["--overrides", json.dumps(overrides), *more]
     assert main(["plan", study, *chosen]) == 0
     names = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
@@ -313,7 +324,9 @@ def shared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def apart(shared, monkeypatch) -> Path:
-    """A folder for artifacts and data, the same for all of these tests: their pages have most in common."""
+    """A folder for artifacts and data, the same for all of these tests: their pages have most in
+    common.
+    """
     monkeypatch.setenv("AACSTUDY_ROOT", str(PROJECT))
     monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(shared / "artifacts"))
     monkeypatch.setenv("AACSTUDY_DATA", str(shared / "data"))
@@ -323,7 +336,9 @@ def apart(shared, monkeypatch) -> Path:
 @pytest.mark.xdist_group("pages")
 @runs("make study STUDY=order", "make study STUDY=ablations/cnn14")
 def test_a_page_that_extends_the_demo(command, apart, capsys):
-    """The page itself, smaller: all that its notebooks read. Those are the smoke study's, where they are executed."""
+    """The page itself, smaller: all that its notebooks read. Those are the smoke study's, where
+    they are executed.
+    """
     name = command.partition("STUDY=")[2]
     study, made = Study.load(name), jobs_done(name, capsys, TINY)
     assert f"encoder/{study.encoder.kind}" in made
@@ -369,7 +384,7 @@ def test_a_page_of_published_weights(command, apart, capsys):
 @pytest.mark.xdist_group("pages")
 @runs("make study STUDY=recordings")
 def test_scenes_of_recordings(command, esc, apart, capsys):  # noqa: F811
-    """The page on a miniature of ESC-50 and a file of YAMNet's layers: all that its notebooks read."""
+    """The page on a miniature of ESC-50 and a file of YAMNet's layers: all its notebooks read."""
     weights = apart / "data" / WEIGHTS["yamnet"][1].place
     weights.parent.mkdir(parents=True)
     weights.write_bytes(flatbuffer(described()))
@@ -383,7 +398,7 @@ def test_scenes_of_recordings(command, esc, apart, capsys):  # noqa: F811
     )
 
 
-# --- files of one's own --------------------------------------------------------------------------------
+# --- files of one's own -------------------------------------------------------------------------
 
 
 @runs(".venv/bin/python -m aacstudy check-data path/to/folder")
@@ -401,7 +416,9 @@ def test_the_recordings_of_the_readme(command, tmp_path):
 
 @runs("python -m aacstudy evaluate candidates.csv references.csv")
 def test_captions_of_any_system(command, tmp_path, monkeypatch, capsys):
-    """With every metric that a machine without Java has; METEOR has its own tests, and takes its time."""
+    """With every metric that a machine without Java has; METEOR has its own tests, and takes its
+    time.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AACSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(assets, "find_java", lambda: (None, ""))
@@ -414,12 +431,14 @@ def test_captions_of_any_system(command, tmp_path, monkeypatch, capsys):
     assert re.search(r"CIDEr-D +\d+\.\d+ \[", shown) and re.search(r"METEOR +not computed: needs Java", shown)
 
 
-# --- downloads -----------------------------------------------------------------------------------------
+# --- downloads ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def public(server, tmp_path, monkeypatch):  # noqa: F811
-    """Our server in place of the public ones: each address is asked for there, and has its content's checksum."""
+    """Our server in place of the public ones: each address is asked for there, and has its
+    content's checksum.
+    """
 
     def rerouted(remote, folder, source=None):
         path = urlsplit(remote.url).path
@@ -501,7 +520,9 @@ def test_captions_of_audiocaps_are_fetched(command, public, tmp_path, monkeypatc
 
 @runs(".venv/bin/python -m aacstudy download metrics")
 def test_what_metrics_need_is_fetched(command, public, tmp_path, monkeypatch, capsys):
-    """aac-metrics' own downloads are stood in for by files of those names; all else is what the command does."""
+    """aac-metrics' own downloads are stood in for by files of those names; all else is what the
+    command does.
+    """
     root, asked, run = tmp_path / "data" / "metrics", [], subprocess.run
 
     def lay_down(job):

@@ -83,7 +83,8 @@ def test_recordings_of_the_published_layout(esc):
         "train/audio/1-101-A-1.ogg", "bird", "audio/1-101-A-1.ogg",
         "Sound 1, <b>loud</b>", "Author 1", "CC-BY", "https://example.org/1",
     ]  # fmt: skip
-    pd.testing.assert_frame_equal(check(root.parent)[0].clips, found.clips)  # the folder above will do
+    # the folder above will do
+    pd.testing.assert_frame_equal(check(root.parent)[0].clips, found.clips)
 
 
 def test_authors_from_the_license_of_the_published_archive(esc, tmp_path):
@@ -113,7 +114,8 @@ def test_class_folders_are_split_by_source(tmp_path):
         ("rain", "train"): 1, ("rain", "validation"): 1, ("rain", "test"): 1,
     }  # fmt: skip
     assert set(found.events["event"]) == {"church_bells", "rain"}
-    for path in sorted((tmp_path / "one").rglob("*.wav"), reverse=True):  # in another order on the disk
+    # in another order on the disk
+    for path in sorted((tmp_path / "one").rglob("*.wav"), reverse=True):
         tone(tmp_path / "two" / path.relative_to(tmp_path / "one"), 300)
     again, _ = check(tmp_path / "two")
     pd.testing.assert_frame_equal(again.clips.drop(columns="path"), found.clips.drop(columns="path"))
@@ -364,7 +366,8 @@ def test_all_fifty_classes_have_words():
     assert len(esc50.KINDS) + len(esc50.PHRASES) == 39 and not set(esc50.PHRASES) & set(EVENTS)
     assert set(esc50.KINDS.values()) <= set(EVENTS)
     assert set(grammar.ALL_PHRASES) == set(grammar.ALL_SUPERORDINATE)
-    assert tuple(grammar.ALL_PHRASES)[: len(EVENTS)] == EVENTS  # a pair's streams are numbered by it
+    # a pair's streams are numbered by it
+    assert tuple(grammar.ALL_PHRASES)[: len(EVENTS)] == EVENTS
     if (REAL / "meta" / "esc50.csv").is_file():
         classes = set(pd.read_csv(REAL / "meta" / "esc50.csv")["category"])
         assert len(classes) == 50

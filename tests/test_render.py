@@ -340,7 +340,8 @@ def test_first_sentence(answer, first):
 def test_citation_is_escaped(tmp_path):
     page = tmp_path / "CITATION.cff"
     page.write_text(
-        'title: "50 % {of} A_B & C"\nauthors: [{family-names: Müller-Łoś, given-names: Ågot}, {name: X & Y}]\n'
+        'title: "50 % {of} A_B & C"\nauthors: [{family-names: Müller-Łoś, given-names: Ågot}, {name: X & '
+        "Y}]\n"
     )
     entry = index.bibtex(page)
     assert r"title = {{50 \% \{of\} A\_B \& C}}" in entry

@@ -1,4 +1,6 @@
-"""Retrieval metrics: hand cases, chance, exact tie expectations by brute force, invariances and two oracles."""
+"""Retrieval metrics: hand cases, chance, exact tie expectations by brute force, invariances and two
+oracles.
+"""
 
 import itertools
 import time
@@ -36,7 +38,9 @@ def one_order(order, relevant, ks=KS):
 
 
 def all_orders(keys, relevant):
-    """Plain reference: one row per order of the items, ties in that order. keys: best item first when sorted."""
+    """Plain reference: one row per order of the items, ties in that order. keys: best item first
+    when sorted.
+    """
     orders = (
         sorted(order, key=lambda item: keys[item]) for order in itertools.permutations(range(len(keys)))
     )
@@ -93,7 +97,8 @@ def test_hit_and_recall_differ_with_two_captions_by_hand():
 
 
 def test_ties_by_hand():
-    # One item ahead, then four tied of which two are relevant: the first of them stands at 2, 3 or 4.
+    # One item ahead, then four tied of which two are relevant: the first of them stands at 2, 3 or
+    # 4.
     table = evaluate([[2, 1, 1, 1, 1]], np.array([[0, 1, 1, 0, 0]], bool), ks=(1, 2, 3))
     row = table.iloc[0]
     chances = {2: 3 / 6, 3: 2 / 6, 4: 1 / 6}
@@ -109,7 +114,9 @@ def test_average_precision_divides_by_ten_at_most():
 
 
 def test_average_precision_counts_hits_in_the_order_of_their_ranks():
-    """Precision at unsorted ranks (here 3 and 1 instead of 1 and 3) would be (1 / 3 + 2 / 1) / 2, above 1."""
+    """Precision at unsorted ranks (here 3 and 1 instead of 1 and 3) would be (1 / 3 + 2 / 1) / 2,
+    above 1.
+    """
     row = evaluate([[1.0, 2.0, 3.0]], np.array([[True, False, True]])).iloc[0]
     assert row["map@10"] == pytest.approx((1 / 1 + 2 / 3) / 2)
 
@@ -205,7 +212,8 @@ def test_index_order_does_not_favour_the_ground_truth_on_ties():
 
 
 def test_raw_tie_break_after_min_max():
-    # Audio 0 is the best of all three captions, so min-max ties them at 1; only caption 1 is its own.
+    # Audio 0 is the best of all three captions, so min-max ties them at 1; only caption 1 is its
+    # own.
     raw = np.array([[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0], [-5.0, -3.0, -6.5]])
     owners = np.array([1, 0, 2])
     scaled = min_max(raw)
@@ -296,7 +304,8 @@ def oracle_case():
     scores = rng.permuted(
         np.tile(np.arange(1.0, 41), (25, 1)), axis=1
     )  # above 0: torchmetrics drops the others
-    relevant = np.arange(40) < rng.integers(1, 15, 25)[:, None]  # up to 14 relevant items: more than 10
+    # up to 14 relevant items: more than 10
+    relevant = np.arange(40) < rng.integers(1, 15, 25)[:, None]
     return scores, rng.permuted(relevant, axis=1)
 
 
@@ -321,7 +330,8 @@ def test_against_torchmetrics():
 
 
 def test_against_ranx(monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling ranx takes a minute, running it here a moment
+    # compiling ranx takes a minute, running it here a moment
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     ranx = pytest.importorskip("ranx")
     scores, relevant = oracle_case()
     table = evaluate(scores, relevant)

@@ -1,4 +1,6 @@
-"""``aacstudy retrieve`` and ``aacstudy bias``: any system's matrix or losses from a file, and what is wrong with one."""
+"""``aacstudy retrieve`` and ``aacstudy bias``: any system's matrix or losses from a file, and what
+is wrong with one.
+"""
 
 import numpy as np
 import pandas as pd

@@ -12,7 +12,8 @@ from aacstudy.study.run import config
 
 NOTEBOOKS = default_notebooks()
 WANTED = [
-    "tagging.map", "t2a.hit@1", "a2t.raw.hit@1", "a2t.min_max.hit@1", "a2t.z.hit@1", "variance.caption", "bat.accuracy",
+    "tagging.map", "t2a.hit@1", "a2t.raw.hit@1", "a2t.min_max.hit@1", "a2t.z.hit@1", "variance.caption",
+        "bat.accuracy",
     "bat.blind", "bat.positions.accuracy", "bat.positions.blind",
 ]  # fmt: skip
 
@@ -45,7 +46,9 @@ def test_results_have_the_promised_keys(smoke):
 
 
 def test_the_scorecard_judges_all_that_the_study_measured(smoke):
-    """What is not tested needs another corpus or the ablations; a claim that found no numbers would be one more."""
+    """What is not tested needs another corpus or the ablations; a claim that found no numbers would
+    be one more.
+    """
     results = json.loads((smoke.reports / "smoke" / "results.json").read_text())
     missing = [(row.id, row.published) for row in rows(results, "soundscapes", NOTEBOOKS) if not row.measured]
     assert [name for name, _ in missing] == ["C1", "C3", "C6", "C7", "Q5", "Q6"]
@@ -93,9 +96,11 @@ def _changed(path, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "again"),
     [
-        ("notebooks/02_encoder.ipynb", "Which sounds are hard?", "Which are hard?", ["index", "notebook 02_encoder", "notebook 09_scorecard"]),
+        ("notebooks/02_encoder.ipynb", "Which sounds are hard?", "Which are hard?", ["index",
+            "notebook 02_encoder", "notebook 09_scorecard"]),
         ("aacstudy/analysis/retrieval/hubness.py", '"""', '"""Edited. ', []),  # a docstring
-        ("aacstudy/analysis/retrieval/hubness.py", "import numpy as np", "import numpy as np\nUNUSED = 1", ["index", "notebook 06_bias", "notebook 09_scorecard"]),
+        ("aacstudy/analysis/retrieval/hubness.py", "import numpy as np", "import numpy as np\nUNUSED = 1", [
+            "index", "notebook 06_bias", "notebook 09_scorecard"]),
         ("studies/smoke.yml", "resamples: 200", "resamples: 201", ["index", *[f"notebook {name}" for name in NOTEBOOKS]]),
     ],
 )  # fmt: skip
@@ -142,7 +147,9 @@ def test_bad_recordings_stop_before_anything_is_trained(smoke, recordings, tmp_p
 
 
 def test_notebook_makes_what_is_missing(smoke):
-    """As in JupyterLab: no driver, no report folder; the notebook asks for an artifact that is not there."""
+    """As in JupyterLab: no driver, no report folder; the notebook asks for an artifact that is not
+    there.
+    """
     import papermill
 
     plan = smoke.aacstudy("plan", "smoke")[1]
@@ -209,7 +216,9 @@ def test_slurm_profile_plans_the_same_jobs(smoke):
 
 
 def test_ablations_end_in_a_scorecard_with_every_claim(smoke):
-    """Another encoder, one that learns on, another loss and another corpus, beside the study itself."""
+    """Another encoder, one that learns on, another loss and another corpus, beside the study
+    itself.
+    """
     overrides = {
         "study": "smoke_ablations",
         "notebooks": ["02_encoder", "08_ablations", "09_scorecard"],

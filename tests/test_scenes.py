@@ -1,4 +1,6 @@
-"""Scenes: planned from the seed alone, mixed as planned, and the same bytes in any order and on any machine."""
+"""Scenes: planned from the seed alone, mixed as planned, and the same bytes in any order and on any
+machine.
+"""
 
 import hashlib
 import os
@@ -49,7 +51,7 @@ def rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=float))))
 
 
-# --- plans ---------------------------------------------------------------------------------------------
+# --- plans --------------------------------------------------------------------------------------
 
 
 def test_events_are_all_there():
@@ -118,7 +120,8 @@ def test_shares():
     share(singles, lambda s: s.events[0] == "man", weights[0] / weights.sum())
     share(singles, lambda s: s.events[0] in BY_FREQUENCY[:10], weights[:10].sum() / weights.sum())
     sequences = [s for s in found if s.kind == "sequence"]
-    share(sequences, lambda s: EVENTS.index(s.events[0]) < EVENTS.index(s.events[1]), 0.5)  # as often as not
+    # as often as not
+    share(sequences, lambda s: EVENTS.index(s.events[0]) < EVENTS.index(s.events[1]), 0.5)
     tagging = scenes("tagging_train", 3000)
     share(tagging, lambda s: s.kind == "single", 0.6)
     share(tagging, lambda s: s.kind == "overlap", 0.4)
@@ -128,7 +131,7 @@ def test_shares():
     )  # every class is learnt
 
 
-# --- audio ---------------------------------------------------------------------------------------------
+# --- audio --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,9 @@ def test_audio_is_where_the_spans_say():
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("snr", [-6.0, 0.0, 12.0])
 def test_signal_to_noise_ratio_is_as_asked(number, snr):
-    """A scene is a sum of its events and its noise; both are known from renderings with (nearly) one of them only."""
+    """A scene is a sum of its events and its noise; both are known from renderings with (nearly)
+    one of them only.
+    """
     scene = replace(plan("test", number, OPTIONS), low_pass=None, peak=0.95)
     mixed, events, noise = (
         render(replace(scene, snr=one), OPTIONS).astype(float) for one in (snr, 90.0, -90.0)
@@ -181,7 +186,8 @@ def test_the_low_pass_takes_the_high_frequencies():
     scene = replace(plan("test", 4, OPTIONS), snr=0.0, noise_slope=0.0)
     power = {}
     for cut in (None, 3600.0):
-        spectrum = np.abs(np.fft.rfft(render(replace(scene, low_pass=cut), OPTIONS))) ** 2  # 6 s: 1/6 Hz bins
+        # 6 s: 1/6 Hz bins
+        spectrum = np.abs(np.fft.rfft(render(replace(scene, low_pass=cut), OPTIONS))) ** 2
         power[cut] = 10 * np.log10(spectrum[7000 * 6 :].mean() / spectrum[1000 * 6 : 3000 * 6].mean())
     assert power[3600.0] < power[None] - 30
 
@@ -205,12 +211,13 @@ def test_hum_is_of_the_mains():
     assert min(found) == 50 and 60 in found
 
 
-# --- the same everywhere -------------------------------------------------------------------------------
+# --- the same everywhere ------------------------------------------------------------------------
 
-# Frozen with numpy 2.4.6 and scipy 1.17.1: what these three clips and their captions are. A change of the
-# synthesis, of the grammar, of the order in which random numbers are drawn, or of numpy's generators changes them.
-# That makes another corpus, with other numbers in every report: if it is wanted, freeze anew and say so in LOG.md;
-# if not, the corpus is no longer "the same bytes on every machine".
+# Frozen with numpy 2.4.6 and scipy 1.17.1: what these three clips and their captions are. A change
+# of the synthesis, of the grammar, of the order in which random numbers are drawn, or of numpy's
+# generators changes them. That makes another corpus, with other numbers in every report: if it is
+# wanted, freeze anew and say so in LOG.md; if not, the corpus is no longer "the same bytes on every
+# machine".
 GOLDEN = {
     "test/00001": "a67d97ebc6849b9e46696bb3f7dcdb6a0c2a14ab2243592615e9e807e492b80a",
     "test/00004": "41d0d8ae5e4f038142f6bee17d282a9cb0b5a4a06b16382aedc3df4ea3942e52",
@@ -289,7 +296,7 @@ def test_same_bytes_on_another_processor(prefixes):
     assert done.stdout.strip() == digest()
 
 
-# --- the corpus ----------------------------------------------------------------------------------------
+# --- the corpus ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +385,7 @@ def test_pairs_of_the_corpus(built):
     assert set(both["connective"]) <= {"while", "as"} and (both["swap"] == "").all()
 
 
-# --- pairs ---------------------------------------------------------------------------------------------
+# --- pairs --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)
@@ -416,7 +423,8 @@ def test_a_pairs_sounds_are_the_same_samples_in_both_orders():
     loud = max(ab.spans, key=lambda span: span.level)
     at, n = round(loud.onset * 16000), round((loud.offset - loud.onset) * 16000) - 200
     part = audio["both"][whole[loud.event] : whole[loud.event] + n]
-    assert np.corrcoef(audio["ab"][at : at + n], part)[0, 1] > 0.3  # the other sound is there as well
+    # the other sound is there as well
+    assert np.corrcoef(audio["ab"][at : at + n], part)[0, 1] > 0.3
 
 
 def test_captions_of_an_evaluation_split_are_unique():
@@ -441,7 +449,9 @@ def test_a_scenes_captions_do_not_depend_on_other_splits():
 
 
 def test_captions_say_what_is_heard():
-    """Mentioned events are the scene's; a sequence's are in the order heard, a misordered caption's are not."""
+    """Mentioned events are the scene's; a sequence's are in the order heard, a misordered caption's
+    are not.
+    """
     found = {scene.clip: scene for scene in scenes("test", 100)}
     for row in write_captions(list(found.values()), OPTIONS).itertuples():
         scene, mentions = found[row.clip], tuple(row.mentions.split())

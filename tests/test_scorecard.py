@@ -109,18 +109,26 @@ FLIPS = [
     ("Q1", 0, heard("bat", (-0.05, 0.05), (0.2, 0.4)), "no: not detected, at most +5.0 points over blind"),
     ("Q1", 0, heard("bat", (0.2, 0.4), (-0.03, 0.02)),
      "no: not detected, at most +2.0 points over its own sound in drawn orders"),
-    ("Q1", 0, heard("bat", (0.2, 0.4), (0.0, 0.0), "over_permuted_audio"), CANNOT_TELL),  # a control of nothing
+    # a control of nothing
+    ("Q1", 0, heard("bat", (0.2, 0.4), (0.0, 0.0), "over_permuted_audio"), CANNOT_TELL),
     ("Q2", 0, heard("bat.positions", (0.2, 0.4), (0.1, 0.3), "over_permuted_audio"), "yes: it hears order"),
     ("Q2", 0, heard("bat.positions", (-0.1, 0.3), (-0.1, 0.3)), CANNOT_TELL),
-    ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), "yes: the location of each caption's upper tail; the scale does nothing"),
-    ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.0, -0.1, 0.1)), "yes: the location of each caption's losses; the scale does nothing"),
-    ("Q3", 0, why((-0.3, -0.4, -0.2), (0.0, -0.01, 0.01), (0.0, -0.1, 0.1)), "yes: the scale of each caption's losses"),
-    ("Q3", 0, why((-0.3, -0.4, -0.2), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), "yes: location and scale of each caption's losses"),
+    ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), "yes: the location of each "
+        "caption's upper tail; the scale does nothing"),
+    ("Q3", 0, why((0.0, -0.01, 0.01), (0.3, 0.2, 0.4), (0.0, -0.1, 0.1)), "yes: the location of each "
+        "caption's losses; the scale does nothing"),
+    ("Q3", 0, why((-0.3, -0.4, -0.2), (0.0, -0.01, 0.01), (0.0, -0.1, 0.1)), "yes: the scale of each "
+        "caption's losses"),
+    ("Q3", 0, why((-0.3, -0.4, -0.2), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), "yes: location and scale of each "
+        "caption's losses"),
     ("Q3", 0, why((0.0, -0.1, 0.1), (0.3, 0.2, 0.4), (0.3, 0.2, 0.4)), CANNOT_TELL),
-    ("Q4", 0, given("perturbed.base.related.accuracy", 0.9, 0.8, 1.0) | given("perturbed.base.related.over_blind", 0.4, 0.3, 0.5), "yes"),
-    ("Q4", 0, given("perturbed.base.related.accuracy", 0.5, 0.4, 0.6) | given("perturbed.base.related.over_blind", 0.0, -0.02, 0.02), "no"),
+    ("Q4", 0, given("perturbed.base.related.accuracy", 0.9, 0.8, 1.0) | given(
+        "perturbed.base.related.over_blind", 0.4, 0.3, 0.5), "yes"),
+    ("Q4", 0, given("perturbed.base.related.accuracy", 0.5, 0.4, 0.6) | given(
+        "perturbed.base.related.over_blind", 0.0, -0.02, 0.02), "no"),
     ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.1, 0.05, 0.15), "no: fine-tuned is better"),
-    ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", -0.1, -0.15, -0.05), "yes: fine-tuned is worse"),
+    ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", -0.1, -0.15, -0.05), "yes: fine-tuned is "
+        "worse"),
     ("Q5", 0, given("ablation.finetuned.t2a.hit@1.minus_base", 0.0, -0.05, 0.05), CANNOT_TELL),
 ]  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""Loss matrices by hand, of the plain reference and the engine, and the engine where it stands in for the reference."""
+"""Loss matrices by hand, of the plain reference and the engine, and the engine where it stands in
+for the reference.
+"""
 
 import math
 
@@ -63,7 +65,8 @@ def test_engine_equals_reference(size, positions):
     assert fast.shape == plain.shape == (len(heard), len(captions))
     assert fast.dtype == plain.dtype == np.float32
     assert difference <= TOLERANCE
-    assert plain.std(axis=0).min() > 1e-3  # or the frames were not heard and the comparison is empty
+    # or the frames were not heard and the comparison is empty
+    assert plain.std(axis=0).min() > 1e-3
 
 
 @pytest.mark.parametrize("positions", ["none", "sinusoidal", "learned"])

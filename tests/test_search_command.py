@@ -36,7 +36,9 @@ def put(artifact, write) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, recordings) -> Study:
-    """Six recordings, and a captioner of another study whose random weights were made large enough to differ."""
+    """Six recordings, and a captioner of another study whose random weights were made large enough
+    to differ.
+    """
     root = tmp_path_factory.mktemp("asked")
     shutil.copytree(PROJECT / "studies", root / "studies")
     (root / "notebooks").symlink_to(PROJECT / "notebooks")

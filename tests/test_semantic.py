@@ -37,7 +37,8 @@ def test_effects_and_areas_by_hand():
     kinds = semantic.relations(HEARD, NAMED, OWNERS)
     effects = semantic.effects([loss], kinds, OWNERS, OPTIONS).set_index("audios")
     assert effects.loc[OWN, "value"] == pytest.approx(np.mean([1 - 4, 2 - 5]))
-    assert effects.loc[BOTH, "value"] == pytest.approx((2 + 0.5) / 2 - 4)  # caption 2 has no such audio
+    # caption 2 has no such audio
+    assert effects.loc[BOTH, "value"] == pytest.approx((2 + 0.5) / 2 - 4)
     assert effects.loc[BOTH, "captions"] == 1 and effects.loc[OWN, "n"] == 2
     areas = semantic.areas([loss], kinds, OWNERS, OPTIONS).set_index(["lower", "higher"])["value"]
     assert areas[OWN, UNRELATED] == 1 and areas[OWN, BOTH] == 0.5

@@ -56,7 +56,7 @@ def conda_lines() -> tuple[list[str], list[str]]:
     return [line for line in lines if isinstance(line, str)], [line for line in pip if line != "-e ."]
 
 
-# --- pyproject.toml, environment.yml, requirements.lock ----------------------------------------------
+# --- pyproject.toml, environment.yml, requirements.lock -----------------------------------------
 
 
 def test_environment_lines_are_valid_for_conda():
@@ -127,7 +127,7 @@ def test_citation_names_software_and_paper():
     assert paper["identifiers"][0]["value"] == "arXiv:2308.15090"
 
 
-# --- notebooks ---------------------------------------------------------------------------------------
+# --- notebooks ----------------------------------------------------------------------------------
 
 
 def test_every_notebook_is_there():
@@ -149,11 +149,13 @@ def test_notebook_is_kept_clean(path):
             assert len(cell.source.splitlines()) <= 15, f"a long cell: {cell.source[:80]}"
 
 
-# --- make --------------------------------------------------------------------------------------------
+# --- make ---------------------------------------------------------------------------------------
 
 
 def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess:
-    """Run make as from a fresh shell: without the variables of a make or conda that started this test."""
+    """Run make as from a fresh shell: without the variables of a make or conda that started this
+    test.
+    """
     private = [
         "MAKE",
         "MFLAGS",
@@ -222,7 +224,9 @@ def test_conda_environment_without_them_is_not(tmp_path):
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder with our Makefile and stand-ins for python, pip and uv that only write down what they are asked."""
+    """A folder with our Makefile and stand-ins for python, pip and uv that only write down what
+    they are asked.
+    """
     folder = tmp_path / "a clone"
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)

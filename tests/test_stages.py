@@ -70,7 +70,9 @@ def place(tmp_path_factory):
 
 
 def made(folder, training=None):
-    """Corpus, frames and captioner of a folder, as a stage is given them; the captioner learnt from ``training``."""
+    """Corpus, frames and captioner of a folder, as a stage is given them; the captioner learnt from
+    ``training``.
+    """
     learnt = (SimpleNamespace(path=training or folder),)
     return tuple(SimpleNamespace(path=path, inputs=learnt) for path in (folder, folder, folder / "seed_7"))
 
@@ -115,7 +117,9 @@ def permuted(clips, orders=2):
 
 
 def items(place, n_others=2, permutations=2, network=None, learnt=None):
-    """Losses of the items of split test; of another captioner, or learnt from other captions, where given."""
+    """Losses of the items of split test; of another captioner, or learnt from other captions, where
+    given.
+    """
     part, clips, own, vocabulary = loaded(place)
     drawn = permuted(clips, permutations)
     if learnt is None:
@@ -354,7 +358,7 @@ def test_unknown_split_names_those_there_are(place, tmp_path):
         build(bands, made(place), tmp_path, split="tset", band=0, of=1)
 
 
-# --- what a stage may reach ----------------------------------------------------------------------------
+# --- what a stage may reach ---------------------------------------------------------------------
 
 READ = {"corpus", "corpus.text", "corpus.audio"}
 NETWORKS = {f"models.{name}" for name in ("captioner", "decoder", "checkpoint", "device", "frames")}
@@ -413,7 +417,9 @@ def test_a_stage_reaches_what_it_uses_alone(stage):
 
 
 def stale(module: str, study: str = "demo") -> dict[str, int]:
-    """Artifacts of a study that a change of one module makes stale, by stage: they reach it, or an input does."""
+    """Artifacts of a study that a change of one module makes stale, by stage: they reach it, or an
+    input does.
+    """
     changed, counts = set(), {}
     for one in run.everything(Study.load(study)):
         own = any(module in reached([name]) for name in one.code)
@@ -468,7 +474,9 @@ def test_a_notebook_may_read_another_split_and_other_variants():
 
 @pytest.mark.parametrize("name", Study.load("demo").notebooks)
 def test_a_change_of_a_command_executes_no_notebook(name):
-    """A notebook's key covers what its cells import, and none of them imports what is a command's alone."""
+    """A notebook's key covers what its cells import, and none of them imports what is a command's
+    alone.
+    """
     found = reached(imported_modules(notebooks.read(name).code))
     commands = (
         "download",

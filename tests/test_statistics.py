@@ -113,7 +113,8 @@ def test_paired_difference_matches_scipy():
 
 
 def test_sign_flips_of_few_clusters_by_hand():
-    # Cluster sums 3 and 1: of the four sign pairs, two reach |4|. Single rows would give another answer.
+    # Cluster sums 3 and 1: of the four sign pairs, two reach |4|. Single rows would give another
+    # answer.
     result = paired_difference([1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [0, 0, 1])
     assert result.p_value == pytest.approx(0.5, abs=0.03)
     same = paired_difference([1.0, 2.0], [1.0, 2.0], [0, 1])

@@ -224,7 +224,7 @@ def test_root(tmp_path, monkeypatch):
     assert "AACSTUDY_ROOT" in error_of(paths.root, kind=ValueError)
 
 
-# --- notebooks -----------------------------------------------------------------------------------------
+# --- notebooks ----------------------------------------------------------------------------------
 
 
 def test_notebook_defaults_to_demo():

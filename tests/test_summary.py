@@ -1,4 +1,4 @@
-"""Summaries of finished studies in Markdown, and that the README says what the reference run said."""
+"""Summaries of finished studies in Markdown; the README says what the reference run said."""
 
 import json
 import re
@@ -20,7 +20,8 @@ from aacstudy.study.parameters import Study, StudyError
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = "extends: demo\nseeds: [1, 2]\nnotebooks: [05_retrieval, 09_scorecard]\nablations: {pages: [cnn14, smoothed]}\n"
 HOSTILE = "Greatest hub: “a | <b>dog</b> ![x](http://a.example/x) [y](javascript:1)\n\n<!-- /summary --> in /home/somebody/x.wav”"
-CLAIM = {"id": "C3", "claim": "It *finds* a|b.", "published": "0.382 [P]", "measured": "hit@1 34.0 % [30.0, 38.0]",
+CLAIM = {"id": "C3", "claim": "It *finds* a|b.", "published": "0.382 [P]", "measured": "hit@1 34.0 % [30.0, "
+    "38.0]",
          "interval": "", "n": 200, "verdict": "reproduced", "evidence": "05_retrieval.html"}  # fmt: skip
 DIFFERENCE = measured("ablation.cnn14.t2a.hit@1.minus_base", 0.074, 0.023, 0.12)
 
@@ -41,7 +42,10 @@ def leave(
         "seconds": 5.0,
         "host": "somebodys-laptop",
     }
-    pages = {notebook: {"notebook": notebook, "answer": answer, "results": {}, "provenance": about} for notebook in study.notebooks}  # fmt: skip
+    pages = {
+        notebook: {"notebook": notebook, "answer": answer, "results": {}, "provenance": about}
+        for notebook in study.notebooks
+    }
     pages["05_retrieval"]["results"] = results
     pages["09_scorecard"]["scorecard"] = [CLAIM]
     folder = root / "reports" / name
@@ -74,7 +78,7 @@ def told(*names: str) -> str:
     return summary.summary(summary.read(names))
 
 
-# --- what is said ------------------------------------------------------------------------------------
+# --- what is said -------------------------------------------------------------------------------
 
 
 def test_everything_of_a_run(root):
@@ -86,11 +90,13 @@ def test_everything_of_a_run(root):
         "| commit | 0123456789ab |",
         "| seeds | 1, 2 |",
         "| date | 2026-11-22 |",
-        "| computing time | 1 min 10 s |",  # two notebooks of 5 s, one artifact of 60 s that both used
+        # two notebooks of 5 s, one artifact of 60 s that both used
+        "| computing time | 1 min 10 s |",
         "| notebooks run | 2 of 2 |",
         "| evaluation captions | 1\N{NARROW NO-BREAK SPACE}000 |",
         "| Text finds audio by raw loss | hit@1 34.0 % [30.0, 38.0] | 0.5 % |",
-        "| Text-to-audio hit@1 | 34.0\N{NO-BREAK SPACE}% | 30.0 – 38.0\N{NO-BREAK SPACE}% | 200 | each caption searches all audios |",
+        "| Text-to-audio hit@1 | 34.0\N{NO-BREAK SPACE}% | 30.0 – 38.0\N{NO-BREAK SPACE}% | 200 | each "
+        "caption searches all audios |",
         "- `05_retrieval`: **Yes.**",
         r"| C3 | It \*finds\* a\|b. | 0.382 [P] | hit@1 34.0 % [30.0, 38.0] | 200 | reproduced |",
         "| a small CNN14 as its encoder | +7.4 [+2.3, +12.0] | – | – |",
@@ -136,14 +142,16 @@ def test_a_tree_that_was_not_clean_and_other_parameters_are_said(root):
 def test_each_study_has_its_command(root):
     for name in ("demo", "ablations"):
         study = Study.load(name)
-        run = summary.Run(study, {}, {one: {"answer": "x", "provenance": provenance.collect(study.parameters(), [], datetime.now(UTC), "cpu", list(study.seeds))} for one in study.notebooks})  # fmt: skip
+        run = summary.Run(study, {}, {one: {"answer": "x", "provenance": provenance.collect(study.parameters(), [], datetime.now(UTC),
+            "cpu", list(study.seeds))} for one in study.notebooks})  # fmt: skip
         assert f"| command | `make {'study' if name == 'demo' else name}` |" in summary.summary([run])
         assert "not as on" not in summary.summary([run])
 
 
 @pytest.mark.parametrize(
     ("kind", "shown"),
-    [("percent", "12.3 % [-1.0, 200.0]"), ("points", "+12.3 points [-1.0, +200.0]"), ("score", "0.123 [-0.010, 2.000]"),
+    [("percent", "12.3 % [-1.0, 200.0]"), ("points", "+12.3 points [-1.0, +200.0]"), ("score",
+        "0.123 [-0.010, 2.000]"),
      ("change", "+0.123 [-0.010, +2.000]"), ("number", "0.1234 [-0.01, 2]")],
 )  # fmt: skip
 def test_numbers_with_their_intervals(kind, shown):
@@ -159,11 +167,12 @@ def test_findings_name_kinds_that_exist():
     assert len(found) == sum(cell.count("{") for cell in cells) > 20 and set(found) <= set(index.FORMS)
 
 
-# --- what cannot be said -----------------------------------------------------------------------------
+# --- what cannot be said ------------------------------------------------------------------------
 
 
 def test_what_is_missing_is_named(root):
-    with pytest.raises(StudyError, match=r"study demo is not finished: its reports lack results.json, the page of 01_corpus, .*aacstudy run demo"):  # fmt: skip
+    with pytest.raises(StudyError, match=r"study demo is not finished: its reports lack results.json, the "
+        r"page of 01_corpus, .*aacstudy run demo"):  # fmt: skip
         told("demo")
     folder = leave(root, "tiny", numbers())
     (folder / "results.json").write_text(json.dumps(numbers() | {"t2a.hit@1": 0.9}))
@@ -179,7 +188,7 @@ def test_what_is_missing_is_named(root):
         told("other", "other")
 
 
-# --- into files --------------------------------------------------------------------------------------
+# --- into files ---------------------------------------------------------------------------------
 
 MARKED = "# Mine\n\nWrite `<!-- summary -->` and\n\n<!-- summary -->\nold\n<!-- /summary -->\n\nafter\n"
 
@@ -207,10 +216,12 @@ def test_only_what_stands_between_the_marks_changes(root, capsys):
     [
         ("# Mine\n", "page.md: has no marks between which to write; .*<!-- summary --> … <!-- /summary -->"),
         ("Inline <!-- summary --> and <!-- /summary -->.\n", "has no marks"),
-        ("<!-- summary -->\n", "page.md: wants one line <!-- summary --> and after it one line <!-- /summary -->"),
+        ("<!-- summary -->\n", "page.md: wants one line <!-- summary --> and after it one line <!-- /summary "
+            "-->"),
         ("<!-- /summary -->\n<!-- summary -->\n", "has <!-- /summary --> <!-- summary -->"),
         (MARKED + MARKED, "wants one line"),
-        ("<!-- findings -->\n<!-- /findings -->\n", "study tiny cannot fill the findings: it has no tagging.map, "),
+        ("<!-- findings -->\n<!-- /findings -->\n", "study tiny cannot fill the findings: it has no "
+            "tagging.map, "),
         ("<!-- ablations -->\n<!-- /ablations -->\n", "no study of tiny compares changes"),
     ],
 )  # fmt: skip
@@ -229,7 +240,7 @@ def test_it_is_quick_to_load():
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
 
 
-# --- the reference run -------------------------------------------------------------------------------
+# --- the reference run --------------------------------------------------------------------------
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (PROJECT / "reports" / "README.md").read_text(encoding="utf-8")
@@ -264,7 +275,8 @@ def test_the_reference_run_is_of_one_commit_without_changes():
     assert "not as on the study's page" not in REFERENCE
 
 
-@pytest.mark.parametrize(("name", "rows"), [("findings", len(summary.FINDINGS)), ("ablations", len(Study.load("ablations").ablations.pages))])  # fmt: skip
+@pytest.mark.parametrize(("name", "rows"), [("findings", len(summary.FINDINGS)), ("ablations", len(Study.load(
+    "ablations").ablations.pages))])  # fmt: skip
 def test_tables_of_the_readme_are_of_the_reference_run(name, rows):
     table = between(README, name)
     assert len(table.splitlines()) == rows + 2

@@ -1,4 +1,6 @@
-"""Captions as tokens: the published clean-up, spaCy's words, and a vocabulary in order of first appearance."""
+"""Captions as tokens: the published clean-up, spaCy's words, and a vocabulary in order of first
+appearance.
+"""
 
 import csv
 import re
@@ -10,10 +12,13 @@ from hypothesis import strategies as st
 
 from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, normalise, pad, tokenise
 
-# What captions are made of, and what breaks them: quotes, contractions, specials, letters that change when lowered.
+# What captions are made of, and what breaks them: quotes, contractions, specials, letters that
+# change when lowered.
 PIECES = st.sampled_from((
-    "A dog", "barks", "dog's", "can't", "they’re", "cannot", "o'clock", "<pad>", "<BOS>", "<unK>", "<", ">", "'", "’",
-    "“", "”", '"', "`", ",", ".", "…", ";", "&", "-", "\n", "\t", "\u00a0", "İ", "ΟΔΟΣ", "É", "😀", "8:30", " ",
+    "A dog", "barks", "dog's", "can't", "they’re", "cannot", "o'clock", "<pad>", "<BOS>", "<unK>", "<", ">",
+        "'", "’",
+    "“", "”", '"', "`", ",", ".", "…", ";", "&", "-", "\n", "\t", "\u00a0", "İ", "ΟΔΟΣ", "É", "😀", "8:30",
+        " ",
 ))  # fmt: skip
 CAPTIONS = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=8).map("".join))
 
@@ -154,7 +159,7 @@ def test_encoding_what_was_decoded(captions):
     "caption", ["A dog's bark can't stop.", "They’re 'loud' & it cannot rain", "five o'clock, isn't it?"]
 )
 def test_a_decoded_caption_encodes_to_itself(caption):
-    """Generated captions are scored and written down: their words must be split the same way again."""
+    """Generated captions are scored and written down: their words must split the same way."""
     vocabulary = Vocabulary.fit([caption])
     ids = vocabulary.encode(caption)
     assert vocabulary.encode(vocabulary.decode(ids)) == ids
@@ -185,4 +190,5 @@ def test_audiocaps_words():
     assert len(vocabulary) == 4870  # the four special tokens are among them
     with open(test, encoding="utf-8", newline="") as file:
         ids = [i for row in csv.DictReader(file) for i in vocabulary.encode(row["caption"])[1:-1]]
-    assert ids.count(UNK) / len(ids) == pytest.approx(0.0028, abs=0.0003)  # 0.37 % with the validation split
+    # 0.37 % with the validation split
+    assert ids.count(UNK) / len(ids) == pytest.approx(0.0028, abs=0.0003)

@@ -1,4 +1,6 @@
-"""Training: best epoch, resume, schedules; that tagger and captioner learn; average precision against scikit-learn."""
+"""Training: best epoch, resume, schedules; that tagger and captioner learn; average precision
+against scikit-learn.
+"""
 
 import math
 import os
@@ -45,7 +47,9 @@ class Killed(BaseException):
 
 
 def regression(folder, epochs=5, kill_in=None, init=0):
-    """Train a small network with dropout on shuffled batches; ``kill_in``: the epoch in the middle of which it dies."""
+    """Train a small network with dropout on shuffled batches; ``kill_in``: the epoch in the middle
+    of which it dies.
+    """
     data = torch.Generator().manual_seed(7)
     x, y = torch.randn(24, 4, generator=data), torch.randn(24, 1, generator=data)
     torch.manual_seed(init)
@@ -199,7 +203,8 @@ def test_decay_spares_one_dimensional_parameters():
     for name, p in model.named_parameters():
         decayed = p.ndim > 1 and p.requires_grad
         torch.testing.assert_close(p.detach(), before[name] * (1 - 0.1 * 2.0 if decayed else 1))
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == 7  # all but the frozen one
+    # all but the frozen one
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == 7
 
 
 # Tagging
@@ -209,7 +214,9 @@ SHAPE = EncoderOptions(depths=(1, 1), dims=(8, 16), kernel=3, layer_scale=0.5)
 
 
 def spectrograms(n, seed):
-    """Noise of 12 dB below three bands of mels, each there or not: [n, 1, 16, 16] and labels [n, 3]."""
+    """Noise of 12 dB below three bands of mels, each there or not: [n, 1, 16, 16] and labels [n,
+    3].
+    """
     rng = np.random.default_rng(seed)
     labels = rng.random((n, 3)) < 0.4
     values = rng.normal(-60, 3, size=(n, 1, 16, 16))
@@ -230,7 +237,8 @@ def test_mask_changes_stripes_and_gain_only():
     for clip in change:
         gain = clip.flatten().median()  # more than half of a clip is never covered at these widths
         other = (clip - gain).abs() > 1e-3
-        times, mels = other.float().mean(1) > 0.7, other.float().mean(0) > 0.7  # fully covered rows, columns
+        # fully covered rows, columns
+        times, mels = other.float().mean(1) > 0.7, other.float().mean(0) > 0.7
         assert times.sum() <= 2 * 5 and mels.sum() <= 2 * 3
         assert not other[~times][:, ~mels].any()
         masked += int(times.sum() + mels.sum())
@@ -415,7 +423,8 @@ def test_cosine_is_the_published_formula(tmp_path):
     assert list(history) == ["epoch", "loss", "learning_rate", "validation_loss"]
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 5])  # 5 steps: torch divides by zero at a warm-up share of 0.2
+# 5 steps: torch divides by zero at a warm-up share of 0.2
+@pytest.mark.parametrize("epochs", [1, 3, 5])
 def test_one_cycle_rises_and_falls(tmp_path, monkeypatch, epochs):
     rates, step = [], torch.optim.AdamW.step
 
@@ -528,7 +537,9 @@ def loss_of(network, clips, padding, ids, **changes):
 
 @torch.no_grad()
 def test_mixup_by_hand(monkeypatch):
-    """Own frames and previous words weigh 0.7, the partner's 0.3, frame by frame and word by word; targets stay."""
+    """Own frames and previous words weigh 0.7, the partner's 0.3, frame by frame and word by word;
+    targets stay.
+    """
     network = captioner(frame_positions="sinusoidal").eval()
     clips, padding, ids = batch(lengths=(5, 3, 4))
     monkeypatch.setattr(augment, "mixup_weight", lambda alpha, generator: 0.7)
@@ -537,7 +548,8 @@ def test_mixup_by_hand(monkeypatch):
     table, losses = network.decoder.embedding.weight, []
     for own, other, heard, words in ((0, 2, 5, 6), (1, 0, 5, 3), (2, 1, 4, 5)):
         memory = network.project(0.7 * clips[own, None, :heard] + 0.3 * clips[other, None, :heard])
-        mixed = table[ids[own, :words]] * 0.7 + table[ids[other, :words]] * 0.3  # PAD's embedding is 0
+        # PAD's embedding is 0
+        mixed = table[ids[own, :words]] * 0.7 + table[ids[other, :words]] * 0.3
         logits = network.decode_embedded(memory, None, mixed[None] * math.sqrt(32), None)[0]
         losses += nn.functional.cross_entropy(logits, ids[own, 1 : words + 1], reduction="none").tolist()
     assert found == pytest.approx(sum(losses) / len(losses), abs=1e-5)
@@ -554,7 +566,8 @@ def test_mixing_by_one_and_masking_nothing_is_plain(monkeypatch):
     )  # of 8 dimensions and 5 frames
     masked = loss_of(network, *batch(), mask_stripes=2, mask_share=0.5)
     assert masked != plain and loss_of(network, *batch(), mask_stripes=2, mask_share=0.0) == plain
-    assert masked == loss_of(network, *batch(), mask_stripes=2, mask_share=0.5)  # the generator's seed
+    # the generator's seed
+    assert masked == loss_of(network, *batch(), mask_stripes=2, mask_share=0.5)
 
 
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 2, 4)])
@@ -572,7 +585,9 @@ def test_bfloat16_is_close_and_keeps_float32_weights(tmp_path, lengths):
 
 
 def test_compiled_is_the_same_captioner(tmp_path, monkeypatch):
-    """What torch.compile makes of the decoder, with its graphs run as they are: no C++ compiler is needed."""
+    """What torch.compile makes of the decoder, with its graphs run as they are: no C++ compiler is
+    needed.
+    """
     graphs, plain = [], torch.compile
 
     def backend(graph, inputs):
@@ -705,10 +720,12 @@ def test_fense_reads_its_models_once(tmp_path, monkeypatch):
     monkeypatch.setattr(fense, "_load_models_and_tokenizer", load)
     monkeypatch.setattr(fense, "fense", fense_of)
     score = selection.scorer("fense", CPU)
-    assert loaded == [(str(tmp_path / "s"), str(tmp_path / "f"), str(tmp_path / "h"))]  # before any caption
+    # before any caption
+    assert loaded == [(str(tmp_path / "s"), str(tmp_path / "f"), str(tmp_path / "h"))]
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     assert score(("a", "b"), [["c", "d"], ["e"]]) == 32.0
-    assert score(("a",), [["c"]]) == 11.0 and len(loaded) == 1  # each call counts its own captions only
+    # each call counts its own captions only
+    assert score(("a",), [["c"]]) == 11.0 and len(loaded) == 1
 
 
 # What is trained on

@@ -112,7 +112,8 @@ def test_what_a_seed_does_to_all_variants_alike_is_in_no_difference():
     shifted = variants + 10 * rng.normal(size=(1, 3, 1))
     for one, other in zip(pooled_difference(variants), pooled_difference(shifted)):
         assert one == pytest.approx(other)
-    two = pooled_difference(variants[:2])  # two variants have one difference, and this is its own seed part
+    # two variants have one difference, and this is its own seed part
+    two = pooled_difference(variants[:2])
     change = variants[1] - variants[0]
     assert two.df == 2 and two.mean_square == pytest.approx(10 * change.mean(axis=1).var(ddof=1))
 
@@ -138,5 +139,6 @@ def test_coverage():
         for method in METHODS[1:]:
             assert row[method]["coverage"] > 0.9, (case, method)
     worst = found["difference, F = 50"]
-    assert worst["crossed bootstrap"]["coverage"] < 0.88  # what it replaces fails where trainings decide
+    # what it replaces fails where trainings decide
+    assert worst["crossed bootstrap"]["coverage"] < 0.88
     assert worst["two-way, pooled"]["width"] < 0.6 * worst["two-way"]["width"]

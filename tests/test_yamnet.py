@@ -106,7 +106,8 @@ def described(kind: int = FLOAT32) -> dict:
     operators.append({0: ("<I", LINEAR), 1: np.array([0, 0, -1], "<i4"), 2: np.array([0], "<i4")})
     for operator, stride, weight, bias in LAYERS:
         index = tensor(weight, kind, 3 if operator == DEPTHWISE else 0)
-        if operator == DEPTHWISE and kind != FLOAT32:  # as published: through an operator of its own
+        # as published: through an operator of its own
+        if operator == DEPTHWISE and kind != FLOAT32:
             tensors.append({0: tensors[index][0], 1: ("b", FLOAT32)})
             outs = np.array([len(tensors) - 1], "<i4")
             operators.append({0: ("<I", DEQUANTIZE), 1: np.array([index], "<i4"), 2: outs})
@@ -140,7 +141,8 @@ def plain(patch: torch.Tensor) -> torch.Tensor:
     x = patch[None, None]
     for operator, stride, weight, bias in LAYERS[:-1]:
         weight = torch.from_numpy(weight)
-        if weight.shape[1] == 3:  # SAME of an even input: a border on both sides, at stride 2 behind alone
+        # SAME of an even input: a border on both sides, at stride 2 behind alone
+        if weight.shape[1] == 3:
             x = F.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1))
         order, groups = ((3, 0, 1, 2), x.shape[1]) if operator == DEPTHWISE else ((0, 3, 1, 2), 1)
         x = F.relu(F.conv2d(x, weight.permute(order), torch.from_numpy(bias), stride, groups=groups))
@@ -170,7 +172,8 @@ def test_logmel_is_the_definition():
     log_mel, waveform = YamnetLogMel(FRONTEND), WAVEFORM[0].double().numpy()
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)  # periodic
     starts = range(0, len(waveform) - 399, 160)
-    magnitude = np.abs(np.fft.rfft([waveform[s : s + 400] * window for s in starts], 512))  # [time, 257]
+    # [time, 257]
+    magnitude = np.abs(np.fft.rfft([waveform[s : s + 400] * window for s in starts], 512))
 
     def mel(hertz):  # HTK
         return 2595 * np.log10(1 + hertz / 700)
@@ -376,7 +379,8 @@ published = pytest.mark.skipif(
     not candidates(), reason="the published yamnet.tflite is not beside the project"
 )
 CLIPS = SHARED / "real-clips" / "audio"
-RIGHT = {  # a clip of real-clips, and the class names that call it by its name or what it is part of
+# a clip of real-clips, and the class names that call it by its name or what it is part of
+RIGHT = {
     "car_horn": {"Vehicle horn, car horn, honking"},
     "circular_saw": {"Power tool", "Sawing"},
     "diesel_train_horn": {"Train horn"},

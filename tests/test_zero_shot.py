@@ -91,7 +91,9 @@ def test_clips_of_a_single_sound():
 
 
 def test_losses_equal_the_reference(tmp_path):
-    """The stage on two tagging clips and a training clip: losses, labels and the tagger's own logits."""
+    """The stage on two tagging clips and a training clip: losses, labels and the tagger's own
+    logits.
+    """
     torch.manual_seed(0)
     names = ["tagging_test/0", "tagging_test/1", "train/0"]
     rng = np.random.default_rng(0)

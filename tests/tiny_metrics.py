@@ -1,4 +1,6 @@
-"""Small random models in the layouts of the published ones, so that neural metrics run without a download."""
+"""Small random models in the layouts of the published ones, so that neural metrics run without a
+download.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +12,9 @@ from aacstudy.corpus.text import tokenise
 
 
 def make_models(root: Path, texts: Iterable[str]) -> Path:
-    """A metrics folder with a sentence encoder and a fluency detector that know the words of the texts."""
+    """A metrics folder with a sentence encoder and a fluency detector that know the words of the
+    texts.
+    """
     from aac_metrics.functional.fer import BERTFlatClassifier
     from sentence_transformers import SentenceTransformer
     from sentence_transformers import models as parts

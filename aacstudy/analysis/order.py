@@ -111,9 +111,9 @@ def against(
 def verdicts(tables: Sequence[pd.DataFrame], options: StatisticsOptions) -> pd.DataFrame:
     """Every test's accuracy, paired differences to two controls, Holm's p over tests, the verdict.
 
-    ``over blind`` is the difference to other clips' audio: is the change heard? ``over permuted`` to
-    the own sound in drawn orders: is it heard in its order? p and verdict are of ``over blind``, by
-    the rule of ``heard_order.verdict``.
+    ``over blind`` is the difference to other clips' audio: is the change heard? ``over permuted``
+    to the own sound in drawn orders: is it heard in its order? p and verdict are of ``over blind``,
+    by the rule of ``heard_order.verdict``.
     """
     found = []
     for (test, part), mask in rows(tables[0]).items():

@@ -173,7 +173,9 @@ def _finds(results: Results, corpus: str) -> Judged | None:
 
 
 def _needs_scaling(results: Results, corpus: str) -> Judged | None:
-    """Scaling captions helps audio-to-text; scaling audios, which could help text-to-audio, does not."""
+    """Scaling captions helps audio-to-text; scaling audios, which could help text-to-audio, does
+    not.
+    """
     gain, other = (interval(results, f"{key}_minus_raw.hit@1") for key in ("a2t.min_max", "t2a.min_max"))
     if gain is None or other is None:
         return None
@@ -188,7 +190,8 @@ def _needs_scaling(results: Results, corpus: str) -> Judged | None:
 
 
 def _before_after(results: Results, corpus: str) -> Judged | None:
-    if corpus == "soundscapes":  # its false captions are as likely as its true ones, whoever listens
+    # its false captions are as likely as its true ones, whoever listens
+    if corpus == "soundscapes":
         return None
     return _above("bat.accuracy", 0.5, "accuracy", TEN_POINTS)(results, corpus)
 
@@ -205,7 +208,8 @@ def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
     retrieval, captions = changes
     measured = (
         f"mAP ConvNeXt {_percent(own)}, CNN14 {_percent(other)}; CNN14 − ConvNeXt: hit@1 "
-        f"{_percent(retrieval, points=True)}, CIDEr-D {captions.value:+.3f} [{captions.low:+.3f}, {captions.high:+.3f}]"
+        f"{_percent(retrieval, points=True)}, CIDEr-D {captions.value:+.3f} [{captions.low:+.3f}, "
+        f"{captions.high:+.3f}]"
     )
     tags = -1 if other.high < own.low else 1 if other.low > own.high else 0
     signs = [
@@ -310,48 +314,70 @@ def _elsewhere(results: Results, corpus: str) -> Judged | None:
 
 
 CLAIMS = (
-    Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than the nearest training clip's caption.",
+    Claim("C1", "A frozen tagging encoder and a transformer decoder caption well: better than the nearest "
+        "training clip's caption.",
           "", "04_captioning", "chapter 4", _captions,
-          otherwise="not reproduced: CIDEr-D at or below that of the nearest clip's caption, by the whole interval"),
-    Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]", "04_captioning",
+          otherwise="not reproduced: CIDEr-D at or below that of the nearest clip's caption, by the whole "
+              "interval"),
+    Claim("C1", "… with a SPIDEr-FL of 0.298 on Clotho, 0.472 on AudioCaps.", "0.298, 0.472 [P]",
+        "04_captioning",
           "Clotho or AudioCaps, and what aacstudy download metrics brings",
           _published("captioning.spider_fl", {"clotho": 0.298, "audiocaps": 0.472}, "SPIDEr-FL"),
-          otherwise="not reproduced: the published number outside the interval; cannot tell: an interval wider than a fifth of it"),
-    Claim("C2", "The encoder tags above chance.", "mAP 0.462 on AudioSet [P]", "02_encoder", "an encoder trained here",
+          otherwise="not reproduced: the published number outside the interval; cannot tell: an interval "
+              "wider than a fifth of it"),
+    Claim("C2", "The encoder tags above chance.", "mAP 0.462 on AudioSet [P]", "02_encoder",
+        "an encoder trained here",
           _above("tagging.map", "chance.tagging.map", "mAP"),
           otherwise="not reproduced: the whole interval at or below a random order's mAP"),
-    Claim("C3", "The captioner's cross-entropy finds audio for a text query, without fine-tuning.", "", "05_retrieval",
+    Claim("C3", "The captioner's cross-entropy finds audio for a text query, without fine-tuning.", "",
+        "05_retrieval",
           "chapter 5", _finds,
-          otherwise="in part: above chance, yet the whole difference to the dual encoder below 0; not reproduced: not above chance"),
+          otherwise="in part: above chance, yet the whole difference to the dual encoder below 0; not "
+              "reproduced: not above chance"),
     Claim("C3", "… with R@1 0.382 on AudioCaps.", "0.382 [P]", "05_retrieval", "AudioCaps",
           _published("t2a.hit@1", {"audiocaps": 0.382}, "hit@1"),
-          otherwise="not reproduced: 0.382 outside the interval; cannot tell: an interval wider than a fifth of it"),
-    Claim("C4", "Audio-to-text needs per-caption min-max scaling of the losses; text-to-audio does not.", "claimed [P]",
+          otherwise="not reproduced: 0.382 outside the interval; cannot tell: an interval wider than a fifth "
+              "of it"),
+    Claim("C4", "Audio-to-text needs per-caption min-max scaling of the losses; text-to-audio does not.",
+        "claimed [P]",
           "05_retrieval", "chapter 5", _needs_scaling,
-          otherwise="not reproduced: min-max gains at most two points audio-to-text, or scaling per audio gains text-to-audio"),
-    Claim("C5", "The cause: some captions' losses are almost always lower than the others', for all audio files.",
+          otherwise="not reproduced: min-max gains at most two points audio-to-text, or scaling per audio "
+              "gains text-to-audio"),
+    Claim("C5", "The cause: some captions' losses are almost always lower than the others', for all audio "
+        "files.",
           "claimed [P]", "06_bias", "chapter 6",
           _above("variance.caption", 0.5, "share of the losses' variance between captions"),
           otherwise="not reproduced: at most half of the variance between captions, by the whole interval"),
-    Claim("C6", "The captioner prefers the true order in the Before-After Test.", "76.8 % [sum]", "07_before_after",
+    Claim("C6", "The captioner prefers the true order in the Before-After Test.", "76.8 % [sum]",
+        "07_before_after",
           "recordings: in soundscapes both captions are equally likely by construction", _before_after,
           otherwise="not reproduced: an accuracy that reaches 50 % and ends below 60 %"),
     Claim("C7", "A stronger tagging encoder gives better captions and retrieval.",
           "ConvNeXt above CNN14 on both corpora [S]", "08_ablations", ABLATIONS, _stronger_encoder,
-          otherwise="not reproduced: the encoder with the clearly higher mAP clearly lower in retrieval or captioning"),
-    Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "", "07_before_after",
+          otherwise="not reproduced: the encoder with the clearly higher mAP clearly lower in retrieval or "
+              "captioning"),
+    Claim("Q1", "Does the published captioner hear order, beyond what words alone tell?", "",
+        "07_before_after",
           "chapter 7", _hears("bat"),
-          otherwise="no: a difference to a control reaches 0 and ends below ten points; yes: both lie above 0"),
-    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the variant positions",
+          otherwise="no: a difference to a control reaches 0 and ends below ten points; yes: both lie above "
+              "0"),
+    Claim("Q2", "Does it with positions on the audio frames?", "", "07_before_after", "chapter 7 with the "
+        "variant positions",
           _hears("bat.positions"),
-          otherwise="no: a difference to a control reaches 0 and ends below ten points; cannot tell: it ends above"),
-    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias", "chapter 6 with a bank", _why,
-          otherwise="by location and scale: the shift by the maximum falls short of min-max, and so does the scale alone"),
-    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond words?", "",
+          otherwise="no: a difference to a control reaches 0 and ends below ten points; cannot tell: it ends "
+              "above"),
+    Claim("Q3", "Why does min-max work: does it estimate something of a caption's losses?", "", "06_bias",
+        "chapter 6 with a bank", _why,
+          otherwise="by location and scale: the shift by the maximum falls short of min-max, and so does the "
+              "scale alone"),
+    Claim("Q4", "Does the captioner tell a matching caption from one that shares a sound with it, beyond "
+        "words?", "",
           "07_before_after", "a corpus whose sounds are known", _tells_related,
           otherwise="no: at most two points over other clips' audio"),
     Claim("Q5", "Is a frozen encoder best?", "", "08_ablations", ABLATIONS, _frozen,
           otherwise="yes: fine-tuned clearly worse in text-to-audio hit@1; no: clearly better"),
-    Claim("Q6", "Does the bias pattern hold on another draw of the generator?", "", "08_ablations", ABLATIONS, _elsewhere,
-          otherwise="no: neither half of the variance between captions nor a gain of min-max above two points; in part: one of them"),
+    Claim("Q6", "Does the bias pattern hold on another draw of the generator?", "", "08_ablations",
+          ABLATIONS, _elsewhere,
+          otherwise="no: neither half of the variance between captions nor a gain of min-max above two "
+              "points; in part: one of them"),
 )  # fmt: skip

@@ -139,7 +139,9 @@ def matched(losses: Sequence[np.ndarray], owners: np.ndarray, options: Statistic
 
 
 def measured(results: Mapping[str, float], confidence: float = 0.95) -> dict[str, Interval]:
-    """What the signatures need, from a study's results (``results.json``); what was not measured has no key."""
+    """What the signatures need, from a study's results (``results.json``); what was not measured
+    has no key.
+    """
     normalised = [name for name in ("min_max", "z") if f"a2t.{name}.hit@1" in results]
     best = max(normalised, key=lambda name: results[f"a2t.{name}.hit@1"], default="min_max")
     keys = {

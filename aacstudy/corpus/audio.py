@@ -38,7 +38,8 @@ def inspect(path: Path) -> soundfile._SoundFileInfo:
         raise AudioError(f"{path}: lasts {seconds:.3f} s; a clip needs at least {SHORTEST} s")
     if seconds > LONGEST:
         raise AudioError(f"{path}: lasts {seconds:.1f} s; a clip has at most {LONGEST:.0f} s, cut it")
-    if info.format == "FLAC":  # a broken download: its header tells the whole length, but no end can be found
+    # a broken download: its header tells the whole length, but no end can be found
+    if info.format == "FLAC":
         try:
             with soundfile.SoundFile(path) as file:
                 file.seek(info.frames - 1)
@@ -60,7 +61,8 @@ def read(path: Path, sample_rate: int) -> np.ndarray:
 def _decode(path: Path) -> tuple[np.ndarray, int]:
     info = inspect(path)
     try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [samples, channels]
+        # [samples, channels]
+        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path}: damaged ({_reason(error)}); copy or download it again") from error
     if len(channels) < 0.9 * info.frames:  # some MP3 headers are a little wrong about their length
@@ -91,7 +93,8 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def permute(samples: np.ndarray, sample_rate: int, seconds: float, seed: int) -> np.ndarray:
-    """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays there.
+    """The same sound in pieces of so many seconds, in a drawn order; what is left at the end stays
+    there.
 
     The control of order that acts before an encoder, whose frames may tell of what came before
     them. Pieces fade in and out within 2 ms (or a quarter of one), or their ends would click. Each

@@ -50,7 +50,8 @@ def _table(base: Path, split: str) -> Path:
 
 
 def _audio(base: Path, split: str) -> Path:
-    rates = sorted(base.glob("audio_*Hz"))  # 32 kHz is what the encoders want, other rates are resampled
+    # 32 kHz is what the encoders want, other rates are resampled
+    rates = sorted(base.glob("audio_*Hz"))
     folder = base / "audio_32000Hz" if not rates or base / "audio_32000Hz" in rates else rates[0]
     beside = base / SPLITS[split]
     return beside if beside.is_dir() and not rates else folder / SPLITS[split]

@@ -1,4 +1,6 @@
-"""CNN14 of PANNs as audio tagger: the weaker encoder that captioners were built on before the audio ConvNeXt."""
+"""CNN14 of PANNs as audio tagger: the weaker encoder that captioners were built on before the audio
+ConvNeXt.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,17 +24,20 @@ class ConvBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [batch, channels_in, time, mels] -> [batch, channels_out, time // pool, mels // pool]."""
+        """Maps [batch, channels_in, time, mels] -> [batch, channels_out, time // pool, mels //
+        pool].
+        """
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         return F.avg_pool2d(x, self.pool)
 
 
 class Cnn14(Tagger):
-    """Log-mel, BatchNorm over the mel bins, conv blocks that halve time and mels (the last does not), and a head.
+    """Log-mel, BatchNorm over the mel bins, conv blocks that halve time and mels (the last does
+    not), and a head.
 
-    At `CHANNELS`, 64 mels and 527 classes: 80 753 615 parameters under the published names, and a frame per 0.32 s.
-    With fewer blocks frames are denser. Source: arXiv 1912.10211, authors' code.
+    At `CHANNELS`, 64 mels and 527 classes: 80 753 615 parameters under the published names, and a
+    frame per 0.32 s. With fewer blocks frames are denser. Source: arXiv 1912.10211, authors' code.
     """
 
     def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
@@ -68,7 +73,8 @@ class Cnn14(Tagger):
         return x  # [batch, frame_dim, frames, mels / stride]
 
     def _head(self, pooled: Tensor) -> Tensor:
-        hidden = F.relu(self.fc1(F.dropout(pooled, HEAD_DROPOUT, self.training)))  # [batch, frame_dim]
+        # [batch, frame_dim]
+        hidden = F.relu(self.fc1(F.dropout(pooled, HEAD_DROPOUT, self.training)))
         return self.fc_audioset(hidden)  # [batch, classes]
 
 

@@ -32,15 +32,16 @@ def _convnext(options: EncoderOptions, classes: int) -> ConvNeXt:
 class TaggingEncoder(Tagger):
     """Log-mel, BatchNorm over the mel bins, ConvNeXt, and a multi-label head.
 
-    At default options and 527 classes: 28 222 767 parameters, and `convnext` has the 182 tensors of timm's
-    convnext_tiny under timm's names. Source: arXiv 2306.00830, authors' code.
+    At default options and 527 classes: 28 222 767 parameters, and `convnext` has the 182 tensors of
+    timm's convnext_tiny under timm's names. Source: arXiv 2306.00830, authors' code.
     """
 
     def __init__(self, frontend: FrontendOptions, options: EncoderOptions, classes: int):
         smallest = STEM * 2 ** (len(options.depths) - 1)
         if frontend.n_mels < smallest:
             raise ValueError(
-                f"n_mels = {frontend.n_mels} is too few for {len(options.depths)} stages: {smallest} are needed"
+                f"n_mels = {frontend.n_mels} is too few for {len(options.depths)} stages: {smallest} are "
+                "needed"
             )
         super().__init__(frontend, options, classes)
         self.convnext = _convnext(options, classes)
@@ -65,7 +66,8 @@ class TaggingEncoder(Tagger):
         return self.convnext.forward_features(x)  # [batch, frame_dim, frames, mels / stride]
 
     def _head(self, pooled: Tensor) -> Tensor:
-        # timm's own head would pool by the mean alone; its 2-D LayerNorm wants [batch, frame_dim, 1, 1]
+        # timm's own head would pool by the mean alone; its 2-D LayerNorm wants [batch, frame_dim,
+        # 1, 1]
         normed = self.convnext.head.norm(pooled[:, :, None, None]).flatten(1)  # [batch, frame_dim]
         return self.convnext.head.fc(normed)  # [batch, classes]
 

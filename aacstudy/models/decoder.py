@@ -69,7 +69,8 @@ class Decoder(nn.Module):
         if n > len(self.positions):
             raise ValueError(f"{n} tokens are more than max_positions = {len(self.positions)}")
         x = self.dropout(embedded + self.positions[:n])  # [batch, n, d_model]
-        future = torch.ones(n, n, dtype=torch.bool, device=x.device).triu(1)  # [n, n], True = not seen
+        # [n, n], True = not seen
+        future = torch.ones(n, n, dtype=torch.bool, device=x.device).triu(1)
         for layer in self.layers:
             x = layer(
                 x,

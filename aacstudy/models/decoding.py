@@ -1,7 +1,9 @@
-"""Captions out of a captioner: greedy and beam search, with words that may not repeat. Not used for retrieval scores.
+"""Captions out of a captioner: greedy and beam search, with words that may not repeat. Not used for
+retrieval scores.
 
-`beam_search` keeps the keys and values of what is decided and adds one token a step; `beam_search_reference` runs the
-decoder on every whole prefix. Source: arXiv 2309.00454, section on decoding, and the authors' code.
+`beam_search` keeps the keys and values of what is decided and adds one token a step;
+`beam_search_reference` runs the decoder on every whole prefix. Source: arXiv 2309.00454, section on
+decoding, and the authors' code.
 """
 
 from collections.abc import Sequence
@@ -21,24 +23,28 @@ class Hypothesis(NamedTuple):
     """A generated caption: its tokens without BOS and EOS, and its score."""
 
     tokens: list[int]
-    score: float  # mean natural-log probability per generated token, EOS included where it was reached
+    # mean natural-log probability per generated token, EOS included where it was reached
+    score: float
 
 
 def forbidden_repeats(vocabulary: list[str], mode: str, free: Sequence[str] | None = None) -> Tensor:
-    """Vocabulary in id order -> bool [vocabulary], True for entries that may stand only once in a caption.
+    """Vocabulary in id order -> bool [vocabulary], True for entries that may stand only once in a
+    caption.
 
-    "none": no entry; "all": every entry; "content": every entry, specials too, that is no English stop word,
-    or not among the ``free`` words, which a published captioner brings along.
-    The authors use NLTK's stop words, which need a download; these are spaCy's, a longer list. It also frees number
-    words ("one", "two") and frequent verbs, adverbs and places ("make", "several", "back", "front"), so a few more
-    words may repeat here; in turn it lacks a few ("having", "theirs"). Raises ValueError for another mode.
+    "none": no entry; "all": every entry; "content": every entry, specials too, that is no English
+    stop word, or not among the ``free`` words, which a published captioner brings along. The
+    authors use NLTK's stop words, which need a download; these are spaCy's, a longer list. It also
+    frees number words ("one", "two") and frequent verbs, adverbs and places ("make", "several",
+    "back", "front"), so a few more words may repeat here; in turn it lacks a few ("having",
+    "theirs"). Raises ValueError for another mode.
     """
     if mode not in REPEAT_MODES:
         raise ValueError(f"mode must be one of {REPEAT_MODES}, got {mode!r}")
     if mode != "content":
         return torch.full((len(vocabulary),), mode == "all")
     if free is None:
-        from spacy.lang.en.stop_words import STOP_WORDS as free  # here, as importing spaCy takes a second
+        # here, as importing spaCy takes a second
+        from spacy.lang.en.stop_words import STOP_WORDS as free
     free = frozenset(free)
     return torch.tensor([word not in free for word in vocabulary], dtype=torch.bool)
 
@@ -62,7 +68,8 @@ def _checked(
     once = words & forbidden.cpu()
     if bool((words == once).all()) and int(once.sum()) < options.min_tokens:
         raise ValueError(
-            f"{int(once.sum())} words, none of which may repeat, cannot fill min_tokens = {options.min_tokens}"
+            f"{int(once.sum())} words, none of which may repeat, cannot fill min_tokens = "
+            f"{options.min_tokens}"
         )
     return forbidden.to(device)
 
@@ -70,9 +77,11 @@ def _checked(
 def _log_probs(
     logits: Tensor, prefix: Tensor, options: DecodingOptions, forbidden: Tensor, bos: int
 ) -> Tensor:
-    """Logits [rows, vocabulary] after prefixes [rows, n], BOS first -> log-probabilities of the next token.
+    """Logits [rows, vocabulary] after prefixes [rows, n], BOS first -> log-probabilities of the
+    next token.
 
-    Masked before the log-softmax, so what is left is renormalised. BOS counts as a token of the prefix.
+    Masked before the log-softmax, so what is left is renormalised. BOS counts as a token of the
+    prefix.
     """
     masked = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, prefix, True) & forbidden
     if options.forbid_specials:
@@ -83,13 +92,16 @@ def _log_probs(
 
 
 class _Memory:
-    """Keys and values of clips and of the tokens decided so far: one step of the decoder costs one token."""
+    """Keys and values of clips and of the tokens decided so far: one step of the decoder costs one
+    token.
+    """
 
     def __init__(self, captioner: Captioner, frames: Tensor, frame_padding: Tensor | None):
         memory = captioner.project(frames)  # [clips, frames, d]
         self.decoder = captioner.decoder
         self.heads = captioner.options.heads
-        self.seen = None if frame_padding is None else ~frame_padding[:, None, None]  # [clips, 1, 1, frames]
+        # [clips, 1, 1, frames]
+        self.seen = None if frame_padding is None else ~frame_padding[:, None, None]
         self.clips = []  # per layer keys and values, each [clips, heads, frames, d / heads]
         for layer in self.decoder.layers:
             cross = layer.multihead_attn
@@ -114,9 +126,12 @@ class _Memory:
         self.tokens = [(key[rows], value[rows]) for key, value in self.tokens]
 
     def step(self, tokens: Tensor, position: int) -> Tensor:
-        """Next tokens [clips, width] at a position -> logits [clips * width, vocabulary] of what follows."""
+        """Next tokens [clips, width] at a position -> logits [clips * width, vocabulary] of what
+        follows.
+        """
         clips, width = tokens.shape
-        x = self.decoder.embed(tokens.view(-1, 1)) + self.decoder.positions[position]  # [rows, 1, d]
+        # [rows, 1, d]
+        x = self.decoder.embed(tokens.view(-1, 1)) + self.decoder.positions[position]
         for i, layer in enumerate(self.decoder.layers):
             own, cross = layer.self_attn, layer.multihead_attn
             d = own.embed_dim
@@ -142,7 +157,9 @@ def greedy(
     forbidden: Tensor | None,
     bos: int = BOS,
 ) -> list[list[Hypothesis]]:
-    """The likeliest next token, again and again: `beam_search` with one place, whatever `options.beam`."""
+    """The likeliest next token, again and again: `beam_search` with one place, whatever
+    `options.beam`.
+    """
     return beam_search(captioner, frames, frame_padding, replace(options, beam=1), forbidden, bos)
 
 
@@ -155,24 +172,28 @@ def beam_search(
     forbidden: Tensor | None,
     bos: int = BOS,
 ) -> list[list[Hypothesis]]:
-    """Beam search: for each clip at most `options.beam` hypotheses, best mean log-probability first.
+    """Beam search: for each clip at most `options.beam` hypotheses, best mean log-probability
+    first.
 
-    Frames [batch, frames, frame_dim]; `frame_padding` bool [batch, frames], True where padded, or None; `forbidden`
-    bool [vocabulary] from `forbidden_repeats` or a published checkpoint, or None; `bos` is the first token, where a
-    checkpoint has one for each task. Inside the search the sum of log-probabilities decides. A hypothesis that reaches
-    EOS is frozen and its place is not filled again, so the beam narrows; after `max_tokens` those still alive are
-    frozen without EOS. Raises ValueError in training mode.
+    Frames [batch, frames, frame_dim]; `frame_padding` bool [batch, frames], True where padded, or
+    None; `forbidden` bool [vocabulary] from `forbidden_repeats` or a published checkpoint, or None;
+    `bos` is the first token, where a checkpoint has one for each task. Inside the search the sum of
+    log-probabilities decides. A hypothesis that reaches EOS is frozen and its place is not filled
+    again, so the beam narrows; after `max_tokens` those still alive are frozen without EOS. Raises
+    ValueError in training mode.
     """
     forbidden = _checked(captioner, options, forbidden, bos, frames.device)
     memory = _Memory(captioner, frames, frame_padding)
     finished: list[list[Hypothesis]] = [[] for _ in frames]
     clips = torch.arange(len(frames), device=frames.device)  # those whose search goes on
     prefix = torch.full((len(frames), 1, 1), bos, device=frames.device)  # [clips, width, 1 + steps]
-    sums = torch.zeros(len(frames), 1, device=frames.device)  # [clips, width], -inf where a place is closed
+    # [clips, width], -inf where a place is closed
+    sums = torch.zeros(len(frames), 1, device=frames.device)
     places = torch.full((len(frames),), options.beam, device=frames.device)
     for step in range(options.max_tokens):
         logits = memory.step(prefix[:, :, -1], step)
-        log_probs = _log_probs(logits, prefix.flatten(0, 1), options, forbidden, bos)  # [rows, vocabulary]
+        # [rows, vocabulary]
+        log_probs = _log_probs(logits, prefix.flatten(0, 1), options, forbidden, bos)
         # a closed place may have no token left, whose log-probabilities are then NaN
         totals = sums.view(-1, 1) + log_probs.masked_fill(sums.view(-1, 1) == -torch.inf, -torch.inf)
         totals = totals.view(len(clips), -1)  # [clips, width * vocabulary]
@@ -196,7 +217,8 @@ def beam_search(
         going = live.nonzero()[:, 0]
         if not len(going):
             break
-        rows = torch.arange(len(clips), device=frames.device)[:, None] * width + parent  # [clips, new width]
+        # [clips, new width]
+        rows = torch.arange(len(clips), device=frames.device)[:, None] * width + parent
         if 2 * len(going) <= len(clips):  # seldom, as what remains is copied
             clips, prefix, sums, places, rows = (x[going] for x in (clips, prefix, sums, places, rows))
             memory.keep_clips(going)
@@ -213,7 +235,9 @@ def beam_search_reference(
     forbidden: Tensor | None,
     bos: int = BOS,
 ) -> list[list[Hypothesis]]:
-    """As `beam_search`, the plain way: every step runs the decoder on the whole prefix of every hypothesis."""
+    """As `beam_search`, the plain way: every step runs the decoder on the whole prefix of every
+    hypothesis.
+    """
     forbidden = _checked(captioner, options, forbidden, bos, frames.device)
     memory = captioner.project(frames)  # [batch, frames, d_model]
     batch = len(frames)

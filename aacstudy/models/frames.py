@@ -35,10 +35,11 @@ def encode(
     workers: int = 1,
     change: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[Tensor]:
-    """Frames of audio files: float32 [time, dim] each, on the CPU; ``workers`` threads decode ahead.
+    """Frames of audio files: float32 [time, dim] each, on the CPU; ``workers`` threads decode
+    ahead.
 
-    Each file is encoded alone: padding a clip to another's length would change its last frames. ``change`` makes of a
-    waveform [samples] and its place another one before it is encoded.
+    Each file is encoded alone: padding a clip to another's length would change its last frames.
+    ``change`` makes of a waveform [samples] and its place another one before it is encoded.
     """
     encoder.eval()
     device = next(encoder.parameters()).device
@@ -117,7 +118,8 @@ def load(path: Path) -> dict[str, Tensor]:
 
 
 def pad_frames(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Frames of clips [time, dim] -> [clips, longest, dim] and, unless all are equally long, padding.
+    """Frames of clips [time, dim] -> [clips, longest, dim] and, unless all are equally long,
+    padding.
 
     padding: bool [clips, longest], True behind a clip's end.
     """

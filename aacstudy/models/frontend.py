@@ -13,8 +13,9 @@ SILENCE_DB = -100.0
 class LogMel(nn.Module):
     """Log-mel power spectrogram in dB, without a floor relative to the loudest bin.
 
-    Slaney scale and Slaney (area) norm, centred frames with reflect padding; the reference level is 1.0 and the
-    power is clamped at 1e-10, so silence is exactly -100 dB. Source: arXiv 2306.00830, authors' code.
+    Slaney scale and Slaney (area) norm, centred frames with reflect padding; the reference level is
+    1.0 and the power is clamped at 1e-10, so silence is exactly -100 dB. Source: arXiv 2306.00830,
+    authors' code.
     """
 
     def __init__(self, options: FrontendOptions):
@@ -47,7 +48,8 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveform [batch, samples] in [-1, 1] -> log-mel [batch, 1, time, mels] in dB.
 
-        time = samples // hop + 1. Raises ValueError for another number of axes or a too short input.
+        time = samples // hop + 1. Raises ValueError for another number of axes or a too short
+        input.
         """
         if waveform.ndim != 2:
             raise ValueError(f"waveform must be [batch, samples], got shape {tuple(waveform.shape)}")

@@ -9,10 +9,11 @@ from aacstudy.options import EncoderOptions, FrontendOptions
 
 
 class Tagger(nn.Module):
-    """Log-mel and BatchNorm over the mel bins; a body makes feature maps of it, a head makes logits of their pooling.
+    """Log-mel and BatchNorm over the mel bins; a body makes feature maps of it, a head makes logits
+    of their pooling.
 
-    A subclass has the body and head: `frame_dim`, `output` and the methods that raise here. It may bring a log-mel
-    or a norm of its own.
+    A subclass has the body and head: `frame_dim`, `output` and the methods that raise here. It may
+    bring a log-mel or a norm of its own.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Tagger(nn.Module):
         raise NotImplementedError
 
     def _body(self, x: Tensor) -> Tensor:
-        """Normalised log-mel [batch, 1, time, mels] -> feature maps [batch, frame_dim, frames, mels / stride]."""
+        """Normalised log-mel [batch, 1, time, mels] -> feature maps [batch, frame_dim, frames, mels
+        / stride].
+        """
         raise NotImplementedError
 
     def _head(self, pooled: Tensor) -> Tensor:
@@ -61,7 +64,9 @@ class Tagger(nn.Module):
 
     @property
     def minimum_samples(self) -> int:
-        """Shortest input in samples; at full size 7360 for ConvNeXt, 9920 for CNN14, 400 for YAMNet."""
+        """Shortest input in samples; at full size 7360 for ConvNeXt, 9920 for CNN14, 400 for
+        YAMNet.
+        """
         return max((self._minimum_times - 1) * self.frontend.hop, self.log_mel.minimum_samples)
 
     def frame_count(self, samples: int) -> int:
@@ -77,13 +82,16 @@ class Tagger(nn.Module):
         """
         if waveform.ndim == 2 and waveform.shape[1] < self.minimum_samples:
             raise ValueError(
-                f"{waveform.shape[1]} samples are too few for this encoder: the minimum is {self.minimum_samples} "
+                f"{waveform.shape[1]} samples are too few for this encoder: the minimum is "
+                f"{self.minimum_samples} "
                 f"({self.minimum_samples / self.frontend.sample_rate:.3f} s)"
             )
         return self.log_mel(waveform)
 
     def frames_from_logmel(self, logmel: Tensor) -> Tensor:
-        """Log-mel [batch, 1, time, mels] in dB -> frame embeddings [batch, frames, frame_dim], not normalised."""
+        """Log-mel [batch, 1, time, mels] in dB -> frame embeddings [batch, frames, frame_dim], not
+        normalised.
+        """
         if logmel.ndim != 4 or logmel.shape[1] != 1 or logmel.shape[3] != self.frontend.n_mels:
             raise ValueError(
                 f"logmel must be [batch, 1, time, {self.frontend.n_mels}], got {tuple(logmel.shape)}"
@@ -98,18 +106,22 @@ class Tagger(nn.Module):
     def logits_from_logmel(self, logmel: Tensor) -> Tensor:
         """Log-mel [batch, 1, time, mels] in dB -> class logits [batch, classes].
 
-        The place for SpecAugment is between `logmel` and this. Zero is loud in dB: fill a stripe with the mean.
+        The place for SpecAugment is between `logmel` and this. Zero is loud in dB: fill a stripe
+        with the mean.
         """
         frames = self.frames_from_logmel(logmel)  # [batch, frames, frame_dim]
         return self._head(frames.amax(dim=1) + frames.mean(dim=1))  # [batch, classes]
 
     def frames(self, waveform: Tensor) -> Tensor:
-        """Waveform [batch, samples] in [-1, 1] -> frame embeddings [batch, frame_count(samples), frame_dim].
+        """Waveform [batch, samples] in [-1, 1] -> frame embeddings [batch, frame_count(samples),
+        frame_dim].
 
         All clips of a batch must have this true length: zero-padding a clip changes its frames.
         """
         return self.frames_from_logmel(self.logmel(waveform))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform [batch, samples] in [-1, 1] -> class logits [batch, classes], before the sigmoid."""
+        """Waveform [batch, samples] in [-1, 1] -> class logits [batch, classes], before the
+        sigmoid.
+        """
         return self.logits_from_logmel(self.logmel(waveform))

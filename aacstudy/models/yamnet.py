@@ -22,7 +22,8 @@ FLOOR = 0.001  # added to the magnitudes before the logarithm
 PATCH = 96  # log-mel columns: 0.96 s
 STRIDE = 32  # log-mel columns between two frames
 CLASSES = 521
-CHANNELS = (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)  # of the blocks after the first convolution
+# of the blocks after the first convolution
+CHANNELS = (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, *[1] * 5, 2, 1)
 
 LARGEST = 100_000_000  # bytes of a file; in float32 it has 15 million
@@ -51,7 +52,8 @@ class YamnetLogMel(nn.Module):
         edges = torch.linspace(low, high, options.n_mels + 2, dtype=torch.float64)
         bins = mel(torch.linspace(0, options.sample_rate / 2, options.n_fft // 2 + 1, dtype=torch.float64))
         place = (bins[:, None] - edges) / edges.diff()[0]  # in bands, from each edge
-        filters = torch.minimum(place[:, :-2], -place[:, 2:]).clamp(min=0)  # [bins, mels], 0 for bin 0
+        # [bins, mels], 0 for bin 0
+        filters = torch.minimum(place[:, :-2], -place[:, 2:]).clamp(min=0)
         self.register_buffer("filters", filters.float(), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
@@ -74,7 +76,8 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Maps [batch, in, time, mels] -> [batch, out, ⌈time / stride⌉, ⌈mels / stride⌉]."""
         padding = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride):  # the last axis first
+        # the last axis first
+        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride):
             missing = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
             padding += [missing // 2, missing - missing // 2]
         return F.relu(super().forward(F.pad(x, padding)))
@@ -117,7 +120,8 @@ class Yamnet(Tagger):
 
     def _body(self, x: Tensor) -> Tensor:
         batch, _, times, mels = x.shape
-        x = F.pad(x, (0, 0, 0, -times % PATCH), value=math.log(FLOOR))  # the last patch ends in silence
+        # the last patch ends in silence
+        x = F.pad(x, (0, 0, 0, -times % PATCH), value=math.log(FLOOR))
         maps = self.layers(x.reshape(-1, 1, PATCH, mels))  # [batch · patches, frame_dim, 3, 2]
         maps = maps.unflatten(0, (batch, -1)).transpose(1, 2)  # [batch, frame_dim, patches, 3, 2]
         return maps.flatten(2, 3)  # [batch, frame_dim, frames, 2]
@@ -132,7 +136,8 @@ class Yamnet(Tagger):
     def logits_from_logmel(self, logmel: Tensor) -> Tensor:
         """Log-mel [batch, 1, time, mels] -> logits [batch, classes]: mean of probabilities."""
         frames = super().frames_from_logmel(logmel)  # [batch, 3 · patches, frame_dim]
-        patches = frames.unflatten(1, (-1, PATCH // STRIDE)).mean(dim=2)  # [batch, patches, frame_dim]
+        # [batch, patches, frame_dim]
+        patches = frames.unflatten(1, (-1, PATCH // STRIDE)).mean(dim=2)
         logits = self.linear(patches)  # [batch, patches, classes]
         return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
 

@@ -71,7 +71,7 @@ def style() -> None:
     )  # fmt: skip
 
 
-# --- names beside the points that they name ------------------------------------------------------
+# --- names beside the points that they name -----------------------------------------------------
 
 
 class Label(NamedTuple):
@@ -137,7 +137,7 @@ def name_points(ax: Axes, labels: list[Label], width: int = 26, side: int = 1) -
         )  # fmt: skip
 
 
-# --- series and rows -----------------------------------------------------------------------------
+# --- series and rows ----------------------------------------------------------------------------
 
 
 def _looks(kinds: Iterable, lines: tuple = LINES) -> dict:
@@ -205,7 +205,7 @@ def _rows(ax: Axes, names: list[str]) -> None:
     ax.set_ylim(-0.6, len(names) - 0.4)
 
 
-# --- the figures ---------------------------------------------------------------------------------
+# --- the figures --------------------------------------------------------------------------------
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int, spans: pd.DataFrame, ax: Axes) -> Axes:
@@ -265,7 +265,8 @@ def cumulative(values: dict[str, np.ndarray], ax: Axes, xlabel: str) -> Axes:
 
 def recall_curves(curves: pd.DataFrame, chance: pd.Series, ax: Axes, title: str) -> Axes:
     """hit@k (%) over k: ``k``, ``normaliser``, ``value``, ``low``, ``high``; chance by k dotted."""
-    chance = 100 * chance[chance.index <= curves["k"].max()]  # what is not measured needs no yardstick
+    # what is not measured needs no yardstick
+    chance = 100 * chance[chance.index <= curves["k"].max()]
     labels = _curves(ax, _percent(curves), "k", "value", "normaliser", LOOKS)
     ax.plot(chance.index, chance, **CHANCE)
     name_points(ax, [*labels, Label(chance.index[-1], chance.iloc[-1], "chance", "black", ":")])

@@ -93,7 +93,7 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-# --- texts and formulas --------------------------------------------------------------------------
+# --- texts and formulas -------------------------------------------------------------------------
 
 
 def tex_to_mathml(tex: str, display: bool = False) -> Markup:
@@ -165,7 +165,7 @@ def inline_markdown(source: str) -> Markup:
     return Markup(re.sub(r"^<p>(.*)</p>$", r"\1", str(markdown_to_html(source.strip())), flags=re.S))
 
 
-# --- figures, tables, provenance -----------------------------------------------------------------
+# --- figures, tables, provenance ----------------------------------------------------------------
 
 
 def drawn(figure, stem: str, form: str, **options) -> bytes:
@@ -233,7 +233,7 @@ def _plain(value) -> str:
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
-# --- sounds --------------------------------------------------------------------------------------
+# --- sounds -------------------------------------------------------------------------------------
 
 
 def player(sound, sample_rate: int | None, label: str, text: str = "") -> Markup:

@@ -29,7 +29,8 @@ from aacstudy.options import DecoderOptions
 from aacstudy.scoring.trie import QUERIES, WIDTH, Trie
 
 SOURCE = Path(__file__).with_suffix(".c")
-FEATURES = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")  # as Linux names them
+# as Linux names them
+FEATURES = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
 FLAGS = ["-O3", "-mprefer-vector-width=512", "-shared", "-fPIC"]
 FLAGS += [f"-m{name.replace('_', '')}" for name in FEATURES]
 COLUMNS = 32  # of a panel of a packed matrix
@@ -92,7 +93,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         return None, f"there is no C compiler ({compiler[0]})"
     try:
         library = _opened(compiler)
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: nobody's home folder
+    # RuntimeError: nobody's home folder
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         reason = f"{SOURCE.name} could not be compiled and loaded: {said[0] if said else compiler[0]}"
         warnings.warn(f"{reason}; torch does the work, more slowly", RuntimeWarning, stacklevel=2)
@@ -236,7 +238,8 @@ class Decoder:
         held = ()  # of keys and of values [layers, heads, panels, pairs, 32, 2]
         for number, (weight, bias) in enumerate(self.kv):
             kv = F.linear(memory, weight, bias).view(frames, 2, self.heads, -1).permute(1, 2, 0, 3)
-            key, value = F.pad(kv.to(torch.bfloat16), (0, 0, 0, padding))  # each [heads, padded, d / heads]
+            # each [heads, padded, d / heads]
+            key, value = F.pad(kv.to(torch.bfloat16), (0, 0, 0, padding))
             packed = pack(key), pack(value.transpose(1, 2))
             held = held or tuple(torch.empty(layers, *one.shape, dtype=one.dtype) for one in packed)
             for whole, one in zip(held, packed):

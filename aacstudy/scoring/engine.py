@@ -25,11 +25,14 @@ from aacstudy.scoring.trie import QUERIES, WIDTH, Trie, check, tries
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-NODES = {"cpu": 2048, "cuda": 65536}  # a CPU has caches for some thousand rows; a GPU wants all there are
+# a CPU has caches for some thousand rows; a GPU wants all there are
+NODES = {"cpu": 2048, "cuda": 65536}
 FRAMES = 1024  # of a clip, more than 5 minutes, for the room that attention takes
-CLIPS = 64  # share what is computed once for all clips; more would gain no percent and show progress late
+# share what is computed once for all clips; more would gain no percent and show progress late
+CLIPS = 64
 LOGITS = {"cpu": 128, "cuda": 16384}  # rows of [rows, vocabulary] at once
-SCORES = {"cpu": 1024, "cuda": 65536}  # rows of cross-attention at once; a GPU's fused kernel keeps no scores
+# rows of cross-attention at once; a GPU's fused kernel keeps no scores
+SCORES = {"cpu": 1024, "cuda": 65536}
 
 
 def parse_bytes(text: str | int) -> int:
@@ -54,7 +57,8 @@ class _Block:
     groups: list[tuple[Tensor, Tensor]]
     edge_node: Tensor
     edge_token: Tensor
-    parts: list[tuple[int, int, int, int]]  # nodes from, to and their edges from, to: logits done at once
+    # nodes from, to and their edges from, to: logits done at once
+    parts: list[tuple[int, int, int, int]]
     path: Tensor
 
 
@@ -117,7 +121,8 @@ class Engine:
         # logits, logarithms of probabilities, what is packed
         per_logits = 12 * self.captioner.vocabulary_size
         self.nodes = max(QUERIES, min(NODES[kind], self.memory // 8 // per_row))
-        if self.compiled:  # each thread works on a clip of its own, all of them in a third of the memory
+        # each thread works on a clip of its own, all of them in a third of the memory
+        if self.compiled:
             least, more = (
                 self.compiled.workspace(rows, FRAMES, 4 * WIDTH) for rows in (QUERIES, 2 * QUERIES)
             )
@@ -131,7 +136,8 @@ class Engine:
         """Score other captions from now on: columns of ``nll`` are these."""
         check(captions, self.captioner.vocabulary_size, len(self.captioner.decoder.positions))
         self.captions = len(captions)
-        self.tokens = np.array([len(ids) - 1 for ids in captions], dtype=np.int64)  # terms of each sum
+        # terms of each sum
+        self.tokens = np.array([len(ids) - 1 for ids in captions], dtype=np.int64)
         self.tries: list[Trie] = tries(captions, self.nodes)
 
     def clips_at_once(self, frames: int) -> int:
@@ -234,7 +240,8 @@ class Engine:
         longest = max(clip.clip.frames for clip in heard)
         size = self.compiled.workspace(block.tree.rows, longest, block.longest)
         works: SimpleQueue[Tensor] = SimpleQueue()
-        for _ in range(min(self.threads, len(heard))):  # taken here, since a thread's heap keeps what it took
+        # taken here, since a thread's heap keeps what it took
+        for _ in range(min(self.threads, len(heard))):
             works.put(torch.empty(size, dtype=torch.uint8))
 
         @torch.inference_mode()  # which each thread must say for itself

@@ -26,6 +26,7 @@ def nll_reference(
     for a, clip in enumerate(frames):
         for c, ids in enumerate(captions):
             tokens = torch.tensor([ids], device=device)  # [1, n]
-            logits = captioner(clip[None].to(device), None, tokens[:, :-1])  # [1, n - 1, vocabulary]
+            # [1, n - 1, vocabulary]
+            logits = captioner(clip[None].to(device), None, tokens[:, :-1])
             result[a, c] = token_nll(logits, tokens[:, 1:], label_smoothing).sum().cpu()
     return result

@@ -9,7 +9,8 @@ from aacstudy.corpus.text import PAD
 
 # Neighbouring nodes that attend together: fewer gather more, more look at more they may not see.
 QUERIES = 16
-WIDTH = 32  # keys of a group are a multiple: bfloat16 soft-max is up to 5 times slower beside full vectors
+# keys of a group are a multiple: bfloat16 soft-max is up to 5 times slower beside full vectors
+WIDTH = 32
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def tries(captions: Sequence[Sequence[int]], nodes: int) -> list[Trie]:
     for i in range(1, len(order)):
         new[i] -= _common(order[i - 1][:-1], order[i][:-1])
     parts = -(-int(new.sum()) // nodes)
-    size = min(nodes, -(-int(new.sum()) // parts) + int(lengths.max()))  # even, with room for a repeated path
+    # even, with room for a repeated path
+    size = min(nodes, -(-int(new.sum()) // parts) + int(lengths.max()))
     cuts, held = [0], 0
     for i in range(len(order)):
         held += new[i]
@@ -100,7 +102,8 @@ def _trie(captions: list[tuple[int, ...]], columns: list[list[int]]) -> Trie:
     fresh = valid.copy()
     fresh[1:] &= np.logical_or.accumulate(held[1:] != held[:-1], axis=1)
     number = np.cumsum(fresh).reshape(fresh.shape) - 1  # row-major is depth-first
-    node = np.maximum.accumulate(np.where(fresh, number, -1), axis=0)  # [captions, longest], valid or not
+    # [captions, longest], valid or not
+    node = np.maximum.accumulate(np.where(fresh, number, -1), axis=0)
     owner, depth = np.nonzero(fresh)
     count = len(depth)
 
@@ -137,7 +140,8 @@ def _groups(above: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, list[np.n
     """
     nodes = len(depth)
     first = np.arange(0, nodes, QUERIES)  # [groups]
-    width = -(-(depth[first] + QUERIES) // WIDTH) * WIDTH  # room for the first node's ancestors and the group
+    # room for the first node's ancestors and the group
+    width = -(-(depth[first] + QUERIES) // WIDTH) * WIDTH
     order = np.argsort(width, kind="stable")
     place = np.empty(nodes, dtype=np.int64)
     place[(first[order][:, None] + np.arange(QUERIES)).ravel()] = np.arange(nodes)

@@ -1,10 +1,10 @@
 """Things that a stage makes once and keeps on disk, keyed by all that made them.
 
-A key covers the parameters that matter, the keys of the inputs, and the code of the stage: the modules that the
-artifact names and every module of this package that they import, however deep, and the C beside one. Comments,
-docstrings and the places and names of modules are left out, so that a module may move; so are the versions of
-libraries, which the lock fixes. Nothing stale is reused, and nothing whole is made twice. A folder appears under its
-name only when it is complete.
+A key covers the parameters that matter, the keys of the inputs, and the code of the stage: the
+modules that the artifact names and every module of this package that they import, however deep, and
+the C beside one. Comments, docstrings and the places and names of modules are left out, so that a
+module may move; so are the versions of libraries, which the lock fixes. Nothing stale is reused,
+and nothing whole is made twice. A folder appears under its name only when it is complete.
 """
 
 import ast
@@ -28,7 +28,8 @@ from filelock import FileLock
 from aacstudy import paths
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Values in options.py stand in the parameters of a key; where and how results are kept changes none.
+# Values in options.py stand in the parameters of a key; where and how results are kept changes
+# none.
 _NOT_CODE = {"aacstudy", "aacstudy.options", "aacstudy.paths", "aacstudy.study.artifacts"}
 
 
@@ -125,7 +126,9 @@ def module_digest(modules: tuple[str, ...]) -> str:
 
 
 def reached(modules: Iterable[str]) -> set[str]:
-    """Modules and all package modules that they import, however deep, whose code decides what they make."""
+    """Modules and all package modules that they import, however deep, whose code decides what they
+    make.
+    """
     found, queue = set(), list(modules)
     while queue:
         module = queue.pop()
@@ -171,7 +174,9 @@ def _parsed(module: str) -> tuple[str, frozenset[str]]:
 
 
 def _imports(tree: ast.AST, module: str = "") -> set[str]:
-    """The package's modules that ``tree``, the code of ``module``, imports; relative imports included."""
+    """The package's modules that ``tree``, the code of ``module``, imports; relative imports
+    included.
+    """
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -187,7 +192,9 @@ def _imports(tree: ast.AST, module: str = "") -> set[str]:
 
 
 def _code_alone(tree: ast.AST) -> str:
-    """A module's code without docstrings and without the places of the package's modules that it imports."""
+    """A module's code without docstrings and without the places of the package's modules that it
+    imports.
+    """
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body:

@@ -1,4 +1,6 @@
-"""Which words make a caption cheap or dear: its tokens' losses on its own clip, on all clips, and without audio."""
+"""Which words make a caption cheap or dear: its tokens' losses on its own clip, on all clips, and
+without audio.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +25,9 @@ def token_losses(
 ) -> pd.DataFrame:
     """One row per token of some captions (rows of the split's captions table).
 
-    Columns: ``caption``, ``position`` from 0, ``word`` (``<eos>`` at the end), and in nats ``own`` (on the caption's
-    clip), ``mean`` and ``sd`` over all clips of the split, ``trigram`` (of the corpus ``trained_on``).
+    Columns: ``caption``, ``position`` from 0, ``word`` (``<eos>`` at the end), and in nats ``own``
+    (on the caption's clip), ``mean`` and ``sd`` over all clips of the split, ``trigram`` (of the
+    corpus ``trained_on``).
     """
     network, vocabulary, _ = inputs.captioner(captioner, device)
     part, clips = scored.part(split)

@@ -1,4 +1,6 @@
-"""The test of perturbed captions for any other system: write its items from a table of captions, score the table back."""
+"""The test of perturbed captions for any other system: write its items from a table of captions,
+score the table back.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,8 @@ GIVEN = {"original": "text", "perturbed": "swap"}  # what the table calls the tw
 
 
 def read_captions(path: Path) -> pd.DataFrame:
-    """Captions as ``clip``, ``text`` from a CSV in a layout of `corpus.tables.captions`, with its ANNOTATION, if any.
+    """Captions as ``clip``, ``text`` from a CSV in a layout of `corpus.tables.captions`, with its
+    ANNOTATION, if any.
 
     Raises ValueError naming file, line and column.
     """
@@ -34,10 +37,12 @@ def read_captions(path: Path) -> pd.DataFrame:
 
 
 def write_items(captions: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the items of a table of captions for another system to score; returns them and what was left out.
+    """Write the items of a table of captions for another system to score; returns them and what was
+    left out.
 
-    The written columns: ``item``, ``test``, ``clip``, ``connective``, ``form``, ``original``, ``perturbed`` and, to be filled
-    in, ``loss_original``, ``loss_perturbed``: the lower one is preferred (a similarity is written as its negative).
+    The written columns: ``item``, ``test``, ``clip``, ``connective``, ``form``, ``original``,
+    ``perturbed`` and, to be filled in, ``loss_original``, ``loss_perturbed``: the lower one is
+    preferred (a similarity is written as its negative).
     """
     items, left_out = perturbations(read_captions(captions))
     if items.empty:
@@ -50,10 +55,12 @@ def write_items(captions: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_scored(path: Path, training: Path | None = None) -> pd.DataFrame:
-    """A returned table as order.py reads it: ``own_text``, ``own_swap`` and the controls that can be had.
+    """A returned table as order.py reads it: ``own_text``, ``own_swap`` and the controls that can
+    be had.
 
-    Optional columns ``blind_original``, ``blind_perturbed`` hold losses on other clips' audio. With a table of
-    training captions come the trigram's losses and the majority rule. Raises ValueError naming row and column.
+    Optional columns ``blind_original``, ``blind_perturbed`` hold losses on other clips' audio. With
+    a table of training captions come the trigram's losses and the majority rule. Raises ValueError
+    naming row and column.
     """
     needed = [
         "test",
@@ -84,6 +91,8 @@ def read_scored(path: Path, training: Path | None = None) -> pd.DataFrame:
 
 
 def report(scored: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy and controls of every test and connective, one row each, as text with intervals over clips."""
+    """Accuracy and controls of every test and connective, one row each, as text with intervals over
+    clips.
+    """
     found = order.measured([scored], StatisticsOptions()).rename(columns={"n": "clips"})
     return order.written(found, ["test", "part", "items", "clips"])

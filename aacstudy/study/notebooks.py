@@ -1,8 +1,9 @@
-"""The notebooks of the project: the folder ``notebooks/`` is the list, and each says in its metadata what it reads.
+"""The notebooks of the project: the folder ``notebooks/`` is the list, and each says in its
+metadata what it reads.
 
-``metadata.aacstudy`` of a notebook may hold ``reads``, a list of stages of whose artifacts it needs (``losses``,
-``losses:variants``; see ``stages/plan.py``) and ``results``, the numbers of all other pages; and ``captions``, the
-number of captions below which it has nothing to say.
+``metadata.aacstudy`` of a notebook may hold ``reads``, a list of stages of whose artifacts it needs
+(``losses``, ``losses:variants``; see ``stages/plan.py``) and ``results``, the numbers of all other
+pages; and ``captions``, the number of captions below which it has nothing to say.
 """
 
 import json
@@ -41,7 +42,7 @@ def file(name: str) -> Path:
 
 
 def read(name: str) -> Notebook:
-    """Read a notebook's cells and metadata; ValueError names the file and the field that is wrong."""
+    """Read a notebook's cells and metadata; ValueError names file and field."""
     return _read(file(name), name)
 
 

@@ -36,7 +36,9 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
 
 
 def read_captions(path: str | Path) -> list[str]:
-    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where there is neither."""
+    """The texts of a CSV file's column ``caption`` or columns ``caption_1`` …; ValueError where
+    there is neither.
+    """
     wants = "caption or caption_1,...,caption_n"
     table = tables.read(path, wants, lambda names: bool(tables.caption_columns(names)[1]))
     names = tables.caption_columns(list(table))[1]

@@ -49,7 +49,8 @@ class Study:
     study: str = "demo"
     description: str = ""
     extends: str = ""
-    captioner_from: str = ""  # a study whose trained encoder and captioner are used, none trained here
+    # a study whose trained encoder and captioner are used, none trained here
+    captioner_from: str = ""
     notebooks: Many[str] = field(default_factory=default_notebooks)
     seeds: Annotated[Many[StrictInt], Field(min_length=1), AfterValidator(_each_once)] = (1234, 1235, 1236)
     corpus: options.CorpusOptions = options.CorpusOptions()

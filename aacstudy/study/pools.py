@@ -29,9 +29,11 @@ def alone(losses: Losses) -> Pool:
 
 
 def read(path: Path, losses: Losses) -> tuple[Pool, Pool | None]:
-    """The scored pool of a loss matrix and the tuning pool, each with its banks and priors (see bank.py).
+    """The scored pool of a loss matrix and the tuning pool, each with its banks and priors (see
+    bank.py).
 
-    Without bank and tuning pool (None) where the captioner's corpus had no splits for them. ValueError where the file was made for another matrix.
+    Without bank and tuning pool (None) where the captioner's corpus had no splits for them.
+    ValueError where the file was made for another matrix.
     """
     with np.load(path) as file:
         stored = {name: file[name] for name in file.files}

@@ -1,4 +1,6 @@
-"""Retrieval of any stored matrix as one table: every normalisation, both directions, with intervals."""
+"""Retrieval of any stored matrix as one table: every normalisation, both directions, with
+intervals.
+"""
 
 import hashlib
 from pathlib import Path
@@ -19,23 +21,28 @@ def of_files(
     tune: Path | None = None,
     tune_owners: Path | None = None,
 ) -> tuple[pd.DataFrame, str]:
-    """The table of a matrix file and a line that says what it is of; see `matrix_files` for formats and errors.
+    """The table of a matrix file and a line that says what it is of; see `matrix_files` for formats
+    and errors.
 
-    ``tune``: a matrix of the same system on other clips, on which parameters are chosen; without it they are defaults.
+    ``tune``: a matrix of the same system on other clips, on which parameters are chosen; without it
+    they are defaults.
     """
     scored = matrix_files.read(matrix, owners, losses)
     other = None if tune is None else matrix_files.read(tune, tune_owners, losses)
     ids = "\n".join(sorted(scored.audios))
     about = (
         f"{len(scored.audios)} audios (ids {hashlib.sha256(ids.encode()).hexdigest()[:12]}), "
-        f"{len(scored.captions)} captions, one matrix: the intervals are over audios and leave out training seeds; "
+        f"{len(scored.captions)} captions, one matrix: the intervals are over audios and leave out training "
+        "seeds; "
         f"ties by the raw score; parameters {'are defaults' if tune is None else f'chosen on {tune.name}'}"
     )
     return table(scored, other, StatisticsOptions()), about
 
 
 def table(scored: Losses, tune: Losses | None, options: StatisticsOptions) -> pd.DataFrame:
-    """`grid.table` of both directions, with a column ``direction`` in front; what needs a bank is left out."""
+    """`grid.table` of both directions, with a column ``direction`` in front; what needs a bank is
+    left out.
+    """
     pools = [tuple(one and Pool(one.nll, one.tokens, one.owners) for one in (scored, tune))]
     found = [
         grid.table(grid.run(pools, direction), options).assign(direction=direction)

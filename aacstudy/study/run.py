@@ -19,7 +19,8 @@ from aacstudy.study.artifacts import Artifact, imported_modules, module_digest
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
 
-# Label, key in results.json, kind, and what to know beside it; rows of the index whose key was measured.
+# Label, key in results.json, kind, and what to know beside it; rows of the index whose key was
+# measured.
 HEADLINES = (
     ("Encoder: mAP on held-out tagging clips", "tagging.map", "percent", "one encoder; interval over clips"),
     ("Text-to-audio hit@1", "t2a.hit@1", "percent", "each caption searches all audios"),
@@ -27,14 +28,19 @@ HEADLINES = (
     ("Audio-to-text hit@1, min-max", "a2t.min_max.hit@1", "percent", "per caption; ties broken by raw loss"),
     ("Audio-to-text hit@1, z-score", "a2t.z.hit@1", "percent", "per caption"),
     ("Min-max minus raw", "a2t.min_max_minus_raw.hit@1", "percent", "paired difference in points"),
-    ("Audio-to-text hit@1, PMI", "a2t.grid.pmi.online.hit@1", "percent", "prior from a bank, not from the test pool"),
-    ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of it"),
-    ("… of their mean losses explained without audio", "bias.r2", "percent", "R² on words, n-grams and syntax"),
+    ("Audio-to-text hit@1, PMI", "a2t.grid.pmi.online.hit@1", "percent", "prior from a bank, not from the "
+        "test pool"),
+    ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of "
+        "it"),
+    ("… of their mean losses explained without audio", "bias.r2", "percent", "R² on words, n-grams and "
+        "syntax"),
     ("Before-After accuracy, as published", "bat.accuracy", "percent", "no positions on the audio frames"),
     ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
-    ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the frames"),
+    ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the "
+        "frames"),
     ("… its blind control", "bat.positions.blind", "percent", ""),
-    ("… its own sound in drawn orders", "bat.positions.permuted_audio", "percent", "what is heard, but not when"),
+    ("… its own sound in drawn orders", "bat.positions.permuted_audio", "percent", "what is heard, but not "
+        "when"),
 )  # fmt: skip
 
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
@@ -54,7 +60,8 @@ def wanting_more_captions(study: Study) -> list[str]:
 def config(name: str, overrides: Mapping[str, Any]) -> list[str]:
     """Snakemake's ``--config`` for a study.
 
-    The overrides travel quoted, because Snakemake reads a value that looks like JSON itself and makes every number text.
+    The overrides travel quoted, because Snakemake reads a value that looks like JSON itself and
+    makes every number text.
     """
     return [f"study={name}"] + ([f"overrides=json:{quote(json.dumps(overrides))}"] if overrides else [])
 
@@ -79,7 +86,9 @@ def needed(study: Study, name: str) -> list[Artifact]:
 
 
 def everything(study: Study) -> Iterator[Artifact]:
-    """Every artifact of a study's notebooks and all that they are made from, inputs first, each once."""
+    """Every artifact of a study's notebooks and all that they are made from, inputs first, each
+    once.
+    """
     seen = set()
     for name in study.notebooks:
         for wanted in needed(study, name):
@@ -90,7 +99,9 @@ def everything(study: Study) -> Iterator[Artifact]:
 
 
 def find(study: Study, name: str) -> Artifact:
-    """The artifact ``stage/label-key`` (or ``stage/label``) of a study; an unknown name raises and lists all."""
+    """The artifact ``stage/label-key`` (or ``stage/label``) of a study; an unknown name raises and
+    lists all.
+    """
     every = list(everything(study))
     for artifact in every:
         if name in (f"{artifact.stage}/{artifact.name}", f"{artifact.stage}/{artifact.label}"):
@@ -102,7 +113,9 @@ def find(study: Study, name: str) -> Artifact:
 
 
 def notebook_key(study: Study, name: str) -> str:
-    """Digest of what a notebook's page depends on: its cells, parameters, inputs and the package code it imports."""
+    """Digest of what a notebook's page depends on: its cells, parameters, inputs and the package
+    code it imports.
+    """
     notebook = notebooks.read(name)
     made_of = {
         "cells": notebook.cells,
@@ -149,7 +162,8 @@ def run_notebook(study: Study, name: str) -> None:
     execute.execute(notebooks.file(name), executed, study.parameters(), out)
     text = executed.read_text(encoding="utf-8")
     for path in (study.corpus.root, study.scoring.matrix):
-        if Path(path).is_absolute():  # a page may be published: it names the folder, not where it lies
+        # a page may be published: it names the folder, not where it lies
+        if Path(path).is_absolute():
             text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
     write_whole(executed, text.encode("utf-8"))
     pages = [(f"{one}.html", notebooks.read(one).title) for one in study.notebooks]
@@ -178,16 +192,20 @@ def build_index(study: Study) -> Path:
 
 
 def _citation() -> Path | None:
-    """The page that says how to cite, which an installed package or a copy of the studies may be without."""
+    """The page that says how to cite, which an installed package or a copy of the studies may be
+    without.
+    """
     file = paths.root() / "CITATION.cff"
     return file if file.exists() else None
 
 
 def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile: str | None = None) -> int:
-    """Run a whole study through Snakemake, on this machine or as its ``profile`` says; returns its exit status.
+    """Run a whole study through Snakemake, on this machine or as its ``profile`` says; returns its
+    exit status.
 
-    A folder of recordings is checked here, before anything is trained. One run at a time in a folder of artifacts:
-    our lock ends with the process that holds it, where Snakemake's would outlive a kill.
+    A folder of recordings is checked here, before anything is trained. One run at a time in a
+    folder of artifacts: our lock ends with the process that holds it, where Snakemake's would
+    outlive a kill.
     """
     if study.corpus.name == "folder":
         plan.corpus(study).make(cores)

@@ -89,7 +89,8 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
     unknown = _unknown(query, vocabulary)
     by_clip = frames.load(_made(plan.frames(study)))
     engine = Engine(network, [ids], study.scoring.dtype, study.scoring.memory)
-    total = -engine.nll([by_clip[clip] for clip in part.clips["clip"]])[:, 0].astype(float)  # [clips]
+    # [clips]
+    total = -engine.nll([by_clip[clip] for clip in part.clips["clip"]])[:, 0].astype(float)
     score = total / engine.tokens[0]
     n = len(score)
     odds = np.exp(total - total.max())

@@ -29,7 +29,9 @@ class Session:
         self._used: dict[str, Artifact] = {}
 
     def use(self, artifact: Artifact) -> Path:
-        """The folder of an artifact; what is missing is made first, which may take minutes, and said."""
+        """The folder of an artifact; what is missing is made first, which may take minutes, and
+        said.
+        """
         if not artifact.stamp.exists():
             print(
                 f"{artifact.stage} {artifact.name} is not there yet; making it and what it needs",
@@ -40,7 +42,9 @@ class Session:
         return path
 
     def each(self, stage: str, variant: str, *split: str) -> list[Path]:
-        """Folders of one stage for all seeds of a variant, in the order of ``study.seeds``; of a split, where named."""
+        """Folders of one stage for all seeds of a variant, in the order of ``study.seeds``; of a
+        split, where named.
+        """
         make = plan.PER_CAPTIONER[stage]
         return [self.use(make(self.study, variant, seed, *split)) for seed in self.study.seeds]
 
@@ -49,7 +53,9 @@ class Session:
         return [Losses.read(path / "losses.zarr") for path in self.each("losses", variant, *split)]
 
     def tagging(self, variants: Sequence[str]) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-        """Held-out scores and labels [clips, classes] of the encoders trained here, each by its first variant."""
+        """Held-out scores and labels [clips, classes] of the encoders trained here, each by its
+        first variant.
+        """
         folders: dict[Path, str] = {}
         for variant in variants:
             folders.setdefault(self.use(plan.encoder(self.study.varied(variant))), variant)
@@ -62,7 +68,9 @@ class Session:
         }
 
     def found(self) -> dict[str, float]:
-        """The numbers that the study's other notebooks left behind when they last ran in a batch; none before that."""
+        """The numbers that the study's other notebooks left behind when they last ran in a batch;
+        none before that.
+        """
         numbers: dict[str, float] = {}
         for name in self.study.notebooks:
             page = paths.report(self.study.study) / "pages" / f"{name}.json"

@@ -27,25 +27,35 @@ FINDINGS = (
      "{captioning.nearest.cider_d:score}"),
     ("Text finds audio by raw loss", "hit@1 {t2a.hit@1:percent}", "{chance.t2a.hit@1:percent}"),
     ("Audio finds text by raw loss", "hit@1 {a2t.raw.hit@1:percent}", "{chance.a2t.hit@1:percent}"),
-    ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; {a2t.min_max.hit@1.pessimistic_ties:percent} "
-     "to {a2t.min_max.hit@1.optimistic_ties:percent} by other tie orders", "over raw {a2t.min_max_minus_raw.hit@1:points}"),
+    ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; "
+        "{a2t.min_max.hit@1.pessimistic_ties:percent} "
+     "to {a2t.min_max.hit@1.optimistic_ties:percent} by other tie orders",
+         "over raw {a2t.min_max_minus_raw.hit@1:points}"),
     ("… by z-score per caption", "hit@1 {a2t.z.hit@1:percent}", "over raw {a2t.z_minus_raw.hit@1:points}"),
-    ("… by PMI: minus the log-mean-exp over the test audios", "hit@1 {a2t.grid.pmi.transductive.hit@1:percent}", ""),
+    ("… by PMI: minus the log-mean-exp over the test audios",
+        "hit@1 {a2t.grid.pmi.transductive.hit@1:percent}", ""),
     ("… the same prior from a bank of training clips, online", "hit@1 {a2t.grid.pmi.online.hit@1:percent}",
      "the cost of not knowing the pool: {a2t.online_minus_transductive.pmi.hit@1:points}"),
-    ("Why does min-max work?", "subtracting each caption's maximum alone: hit@1 {minmax.shift_by_max.a2t.hit@1:percent}; "
-     "min-max without the query in its statistics {minmax.leave_one_out.a2t.hit@1:percent}, with ties broken by PMI "
+    ("Why does min-max work?", "subtracting each caption's maximum alone: hit@1 "
+        "{minmax.shift_by_max.a2t.hit@1:percent}; "
+     "min-max without the query in its statistics {minmax.leave_one_out.a2t.hit@1:percent}, with ties broken "
+     "by PMI "
      "{minmax.ties.pmi.a2t.hit@1:percent}", "its scale alone {minmax.scale_about_max.a2t.hit@1:percent}"),
-    ("Where is the variance of the losses?", "{variance.caption:percent} between captions", "words alone explain R² "
+    ("Where is the variance of the losses?", "{variance.caption:percent} between captions", "words alone "
+        "explain R² "
      "{bias.r2:percent} of the captions' means, a trigram alone {bias.feature.trigram.r2:percent}"),
-    ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, {n.bat.items:size} items",
+    ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, "
+        "{n.bat.items:size} items",
      "blind {bat.blind:percent}"),
     ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
      "blind {bat.positions.blind:percent}; own sound in drawn orders "
      "{bat.positions.permuted_audio:percent}"),
-    ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; {bat.shuffled.accuracy:percent}", ""),
-    ("Same two sounds in both orders: caption and clip both told apart", "{pairs.base.reversed.group:percent} as published, "
-     "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf scorer 0 %"),
+    ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; "
+        "{bat.shuffled.accuracy:percent}", ""),
+    ("Same two sounds in both orders: caption and clip both told apart",
+        "{pairs.base.reversed.group:percent} as published, "
+     "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf "
+         "scorer 0 %"),
 )  # fmt: skip
 # Heading and kind of the measures of chapter 8 that are shown.
 CHANGES = {
@@ -54,7 +64,8 @@ CHANGES = {
     "captioning.cider_d": ("CIDEr-D", "change"),
 }
 _CHANGE_HEAD = ("change", *(heading for heading, _ in CHANGES.values()))
-COMMANDS = {"demo": "make study", "ablations": "make ablations"}  # of other studies: make study STUDY=
+# of other studies: make study STUDY=
+COMMANDS = {"demo": "make study", "ablations": "make ablations"}
 NUMBER = re.compile(r"\{([\w.@-]+):(\w+)\}")
 Rows = list[str]  # of a Markdown table, without its head
 
@@ -115,7 +126,7 @@ def summary(runs: Sequence[Run]) -> str:
         if shared := sum(line in said for line in lines):
             parts.append(
                 f"Of {len(lines)} rows and answers {shared} are as above to every printed digit, and left "
-                f"out."
+                "out."
             )
         for head, block in blocks.items():
             if head is _CHANGE_HEAD and block:
@@ -140,7 +151,7 @@ def ablations(runs: Sequence[Run]) -> str:
     if not found:
         raise StudyError(
             f"no study of {', '.join(run.study.study for run in runs)} compares changes; name one that "
-            f"does, such as ablations"
+            "does, such as ablations"
         )
     return _table(_CHANGE_HEAD, found)
 
@@ -198,7 +209,8 @@ def _fact_rows(run: Run) -> Rows:
         facts["not as on the study's page"] = ", ".join(sorted(changed))
     facts |= {
         "date": " to ".join(dict.fromkeys((days[0], days[-1]))),
-        "machine": f"{index.distinct(run.records, 'cpu_count')} cores, {index.distinct(run.records, 'platform')}",
+        "machine": f"{index.distinct(run.records, 'cpu_count')} cores, "
+        f"{index.distinct(run.records, 'platform')}",
         "versions": f"Python {index.distinct(run.records, 'python')}, {', '.join(packages)}",
     }
     command = COMMANDS.get(study.study, f"make study STUDY={study.study}")

@@ -21,7 +21,8 @@ class Remote:
     place: str
     url: str
     checksum: str = ""
-    growth: float = 1.0  # disk that it needs in the end, archive included, as a multiple of its size
+    # disk that it needs in the end, archive included, as a multiple of its size
+    growth: float = 1.0
 
 
 def zenodo(record: int, place: str, md5: str, growth: float = 1.0) -> Remote:
@@ -55,7 +56,8 @@ WEIGHTS = {  # name -> set that brings it, file
         "dcase2024",
         zenodo(10849427, "weights/dcase2024/tokenizer.json", "ee3fef19f7d0891d820d84035483a900"),
     ),
-    "conette": ("conette", Remote("weights/conette/model.safetensors", "")),  # its home lists its address
+    # its home lists its address
+    "conette": ("conette", Remote("weights/conette/model.safetensors", "")),
     "yamnet": (
         "yamnet",
         Remote(

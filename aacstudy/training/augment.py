@@ -51,7 +51,8 @@ def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: 
     width = (torch.rand(shape, generator=generator) * (longest + 1)).long()
     start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width + 1)).long()
     place = torch.arange(size)[None, None]  # [1, 1, size]
-    inside = (place >= start[..., None]) & (place < (start + width)[..., None])  # [batch, stripes, size]
+    # [batch, stripes, size]
+    inside = (place >= start[..., None]) & (place < (start + width)[..., None])
     return inside.any(dim=1)
 
 

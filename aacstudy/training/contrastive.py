@@ -93,7 +93,9 @@ def train_dual(
 def similarities(
     model: DualEncoder, frames: Sequence[Tensor], texts: Sequence[str], batch: int = 256
 ) -> np.ndarray:
-    """Cosines of clips' frames [time, dim] and texts: float32 [audios, captions]; higher is more alike."""
+    """Cosines of clips' frames [time, dim] and texts: float32 [audios, captions]; higher is more
+    alike.
+    """
     model.eval()
     audio = [model.audio(*pad_frames(frames[i : i + batch])) for i in range(0, len(frames), batch)]
     text = [model.text(model.bags(texts[i : i + batch])) for i in range(0, len(texts), batch)]

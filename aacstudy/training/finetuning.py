@@ -33,7 +33,8 @@ def encode(encoder: Tagger, paths: Sequence[Path]) -> list[Tensor]:
     frames: list[Tensor] = [torch.empty(0)] * len(paths)
     for length in sorted({len(one) for one in waveforms}):
         rows = [row for row, one in enumerate(waveforms) if len(one) == length]
-        batch = encoder.frames(torch.stack([waveforms[row] for row in rows]).to(device))  # [rows, time, dim]
+        # [rows, time, dim]
+        batch = encoder.frames(torch.stack([waveforms[row] for row in rows]).to(device))
         for row, one in zip(rows, batch):
             frames[row] = one
     return frames

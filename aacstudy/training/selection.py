@@ -21,7 +21,7 @@ Score = Callable[[Sequence[str], Sequence[Sequence[str]]], float]  # candidates 
 
 
 def judge(metric: str, device: torch.device) -> Callable[..., float]:
-    """``(captioner, clips, vocabulary, references)`` -> the ``scorer``'s score of what it writes."""
+    """``(captioner, clips, vocabulary, references)`` -> the ``scorer``'s score of its captions."""
     score = scorer(metric, device)
     return lambda captioner, clips, vocabulary, references: score(
         write(captioner, clips, vocabulary), references

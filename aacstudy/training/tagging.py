@@ -39,7 +39,8 @@ def initialise(encoder: Tagger, spectrograms: Tensor, labels: np.ndarray) -> Non
 def mask(logmels: Tensor, options: TaggingOptions, generator: torch.Generator) -> Tensor:
     """SpecAugment of log-mels [batch, 1, time, mels]: two stripes an axis, a new level."""
     batch, _, times, mels = logmels.shape
-    out = logmels + 6.0 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)  # a gain of -3..3 dB
+    # a gain of -3..3 dB
+    out = logmels + 6.0 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
     mean = out.mean(dim=(1, 2, 3), keepdim=True)
     for axis, size, widest in ((2, times, options.time_mask), (3, mels, options.mel_mask)):
         position = torch.arange(size).view([size if d == axis else 1 for d in range(4)])

@@ -100,7 +100,8 @@ class Assets:
 def find(folder: Path | None = None) -> Assets:
     """Look for everything once; ``folder`` (laid out as ``metrics/``) before the usual places."""
     roots = _roots(folder)
-    with suppress(OSError):  # a folder that cannot be written: then the files are missing, and said to be
+    # a folder that cannot be written: then the files are missing, and said to be
+    with suppress(OSError):
         link(roots[-2])
     java, version = find_java()
     hub, fluency = _find_fluency(roots)

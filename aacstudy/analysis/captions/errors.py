@@ -1,7 +1,7 @@
 """What is wrong with a caption, as far as words show it: events, order, repetition, sameness.
 
-Events are known for scenes that were composed, whose grammar also tells how each one is named; a caption that names none of its
-paraphrases ("an animal makes a sound") names no event here.
+Events are known for scenes that were composed, whose grammar also tells how each one is named; a
+caption that names none of its paraphrases ("an animal makes a sound") names no event here.
 """
 
 import re

@@ -65,7 +65,8 @@ class Meteor:
     def values(self, statistics: np.ndarray) -> np.ndarray:
         """METEOR of each row of (summed) statistics [m, 23]: float [m] in 0…1."""
         rows = [" ".join(map(repr, row)) for row in np.asarray(statistics, dtype=float).tolist()]
-        answers = self._ask(" ||| ".join(["EVAL", *rows]), len(rows) + 1)  # the last is of all together
+        # the last is of all together
+        answers = self._ask(" ||| ".join(["EVAL", *rows]), len(rows) + 1)
         return np.array([float(answer) for answer in answers[:-1]])
 
     def _ask(self, line: str, answers: int) -> list[str]:

@@ -93,7 +93,8 @@ def _spice(candidates: list[str], references: list[list[str]], assets: Assets) -
             references,
             cache_path=str(assets.spice),
             java_path=str(assets.java),
-            timeout=[1800, 3600],  # seconds; it is known to hang, and to come through the second time
+            # seconds; it is known to hang, and to come through the second time
+            timeout=[1800, 3600],
         )
     return each["spice"].numpy()
 
@@ -192,7 +193,8 @@ def best_of_beam(
         )
 
     longest = max(map(len, beams))
-    beams = [[*one, *one[:1] * (longest - len(one))] for one in beams]  # a repeated one changes no maximum
+    # a repeated one changes no maximum
+    beams = [[*one, *one[:1] * (longest - len(one))] for one in beams]
     for name, metric in (("cider_d", cider_d), ("spider", spider)):
         if f"{name}_max" in what and (name == "cider_d" or "spice" in pairs.scores):
             whole, single = mult_cands_metric(metric, name, beams, references)

@@ -33,7 +33,8 @@ def tokenised(texts: Iterable[str], assets: Assets, tokenizer: str = "auto") -> 
 def _ptb(texts: list[str], assets: Assets) -> dict[str, str]:
     if not texts:
         return {}
-    from aac_metrics.utils.tokenization import preprocess_mono_sents  # here: it loads transformers, 8 s
+    # here: it loads transformers, 8 s
+    from aac_metrics.utils.tokenization import preprocess_mono_sents
 
     with clean_environment(), tempfile.TemporaryDirectory() as folder:
         # The last line has a word, as blank lines at the end would get lost.

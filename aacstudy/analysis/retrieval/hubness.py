@@ -90,7 +90,8 @@ def _top_shares(scores, k, axis):
     step = max(1, _BLOCK // items)
     for start in range(0, len(queries_first), step):
         block = np.ascontiguousarray(queries_first[start : start + step])
-        threshold = np.partition(block, items - k, axis=1)[:, items - k, None]  # the k-th best, [queries, 1]
+        # the k-th best, [queries, 1]
+        threshold = np.partition(block, items - k, axis=1)[:, items - k, None]
         better, equal = block > threshold, block == threshold
         left = k - np.count_nonzero(better, axis=1, keepdims=True)
         yield better + equal * (left / np.count_nonzero(equal, axis=1, keepdims=True))

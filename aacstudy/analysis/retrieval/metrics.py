@@ -189,7 +189,8 @@ def _average_precision(groups: TieGroups, total):
     # Two positions of one group are both relevant with probability r (r - 1) / (n (n - 1)).
     both = share * (groups.relevant - 1) / np.maximum(groups.tied - 1, 1)
     for position in range(1, AP_DEPTH + 1):
-        earlier = position - 1 - groups.before  # places of the group that stand before this position
+        # places of the group that stand before this position
+        earlier = position - 1 - groups.before
         value = (share * (1 + groups.relevant_before) + earlier * both) / position
         gain += np.where((earlier >= 0) & (earlier < groups.tied), value, 0)
     return np.bincount(groups.query, gain, len(total)) / np.minimum(AP_DEPTH, total)

@@ -12,7 +12,8 @@ from aacstudy.options import StatisticsOptions
 
 UPPER_TAIL, LOCATION, SCALE, BOTH = "upper tail", "location", "scale", "both"
 VERDICTS = (UPPER_TAIL, LOCATION, SCALE, BOTH, CANNOT_TELL)
-DECIDE = ("shift_suffices", "scale_fails", "upper_tail")  # the predictions that the verdict rests on
+# the predictions that the verdict rests on
+DECIDE = ("shift_suffices", "scale_fails", "upper_tail")
 
 
 def bounds(found: Interval) -> tuple[float, float]:

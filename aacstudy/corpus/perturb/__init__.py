@@ -1,1 +1,3 @@
-"""Captions that are changed so that they no longer fit their audio, and what can tell so without hearing it."""
+"""Captions that are changed so that they no longer fit their audio, and what can tell so without
+hearing it.
+"""

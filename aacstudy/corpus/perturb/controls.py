@@ -1,4 +1,6 @@
-"""What a listener without ears makes of an item: a trigram of the training captions, and a rule of one bit."""
+"""What a listener without ears makes of an item: a trigram of the training captions, and a rule of
+one bit.
+"""
 
 import re
 from collections import Counter
@@ -26,7 +28,7 @@ MARKS = {
 
 
 def trigram_losses(training: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """Loss of each text [texts] in nats per token under a trigram model of the training captions."""
+    """Loss of each text [texts] in nats per token by a trigram model of the training captions."""
     vocabulary = Vocabulary.fit(training)
     model = NGram([vocabulary.encode(text) for text in training], len(vocabulary))
     encoded = [vocabulary.encode(text) for text in texts]
@@ -34,11 +36,12 @@ def trigram_losses(training: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 
 
 def majority(items: pd.DataFrame, training_items: pd.DataFrame, training: Sequence[str]) -> np.ndarray:
-    """Share right [items] of the best rule of one bit, such as "always prefer *before*": 1, 0, or ½ where it is mute.
+    """Share right [items] of the best rule of one bit, such as "always prefer *before*": 1, 0, or ½
+    where it is mute.
 
-    Each test looks at one thing (``MARKS``); whether it is preferred or avoided is fitted on the items that the same
-    recipe makes of the training captions. The two directions of then and as share one rule: it is right in the one
-    and wrong in the other.
+    Each test looks at one thing (``MARKS``); whether it is preferred or avoided is fitted on the
+    items that the same recipe makes of the training captions. The two directions of then and as
+    share one rule: it is right in the one and wrong in the other.
     """
     words = Counter(word for text in training for word in tokenise(text))
     openings = Counter(tokenise(text)[:1] for text in training)
@@ -54,7 +57,9 @@ def majority(items: pd.DataFrame, training_items: pd.DataFrame, training: Sequen
 
 
 def _mark(item, words: Counter, openings: Counter) -> float:
-    """1 where the true text has more of what its test's rule looks at, −1 where the false one has, 0 for neither."""
+    """1 where the true text has more of what its test's rule looks at, −1 where the false one has,
+    0 for neither.
+    """
     values = []
     for text in (item.text, item.swap):
         tokens = tokenise(text)

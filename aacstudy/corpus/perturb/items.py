@@ -1,4 +1,6 @@
-"""Pairs of texts for one audio, one true and one not: what each test of perturbed captions consists of."""
+"""Pairs of texts for one audio, one true and one not: what each test of perturbed captions consists
+of.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,13 +29,15 @@ _FALSE_OF = {"before_after": "sequence", "then_as": "sequence", "as_then": "over
 
 
 def perturbations(captions: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Items of all tests from a split's captions (``clip``, ``text``), and how many captions give none, and why.
+    """Items of all tests from a split's captions (``clip``, ``text``), and how many captions give
+    none, and why.
 
-    Items: ``test`` (see ``TESTS``), ``clip``, ``connective``, ``form``, ``text`` (true), ``swap`` (false). Left out:
-    ``test``, ``reason``, ``captions``. Where captions come with their swap (soundscapes), it is taken, and captions
-    whose writer had the order wrong are no items; others are swapped by rules (see swaps.py). Exchanged nouns and
-    related captions need the sounds that a caption mentions; other corpora have no such items. The last four tests
-    take one caption per clip, drawn by ``seed``.
+    Items: ``test`` (see ``TESTS``), ``clip``, ``connective``, ``form``, ``text`` (true), ``swap``
+    (false). Left out: ``test``, ``reason``, ``captions``. Where captions come with their swap
+    (soundscapes), it is taken, and captions whose writer had the order wrong are no items; others
+    are swapped by rules (see swaps.py). Exchanged nouns and related captions need the sounds that a
+    caption mentions; other corpora have no such items. The last four tests take one caption per
+    clip, drawn by ``seed``.
     """
     annotated = "swap" in captions
     rng = np.random.default_rng(seed)
@@ -61,7 +65,8 @@ def perturbations(captions: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, 
 
 
 def other_clips(owners: np.ndarray, n_clips: int, n_others: int, seed: int) -> np.ndarray:
-    """For each item rows of other clips [items, others], drawn without repetition; never the item's own clip.
+    """For each item rows of other clips [items, others], drawn without repetition; never the item's
+    own clip.
 
     Fewer than asked for where there are not that many clips.
     """
@@ -74,9 +79,10 @@ def other_clips(owners: np.ndarray, n_clips: int, n_others: int, seed: int) -> n
 def scene_pairs(captions: pd.DataFrame) -> pd.DataFrame:
     """Two captions and two clips of the same two sounds, from the captions of a split of pairs.
 
-    Clips are named ``<pair>-ab``, ``-ba`` and ``-both``. Columns: ``pair``, ``comparison``, ``connective``, ``form``,
-    ``clip_a``, ``clip_b``, ``text_a`` (true of a, false of b), ``text_b`` (the other way round). Comparisons:
-    ``reversed`` (a before b, b before a) and ``overlap`` (one after the other, both at once).
+    Clips are named ``<pair>-ab``, ``-ba`` and ``-both``. Columns: ``pair``, ``comparison``,
+    ``connective``, ``form``, ``clip_a``, ``clip_b``, ``text_a`` (true of a, false of b), ``text_b``
+    (the other way round). Comparisons: ``reversed`` (a before b, b before a) and ``overlap`` (one
+    after the other, both at once).
     """
     part = captions.assign(
         pair=captions["clip"].str.rpartition("-")[0],
@@ -149,7 +155,7 @@ def _nouns(captions: pd.DataFrame, rng: np.random.Generator) -> Iterator[tuple]:
 
 
 def _company(captions: pd.DataFrame, rng: np.random.Generator) -> list[tuple[str, list[tuple]]]:
-    """A true caption beside one of another clip, of the same kind, that shares one sound or none."""
+    """A true caption beside another clip's, of the same kind, that shares one sound or none."""
     told = captions[captions["mentions"].str.contains(" ") & ~captions["kind"].eq("misordered")]
     sounds = captions.groupby("clip")["mentions"].agg(lambda column: frozenset(" ".join(column).split()))
     found: dict[str, list[tuple]] = {"related": [], "unrelated": []}
@@ -157,7 +163,8 @@ def _company(captions: pd.DataFrame, rng: np.random.Generator) -> list[tuple[str
     shuffle = told.iloc[rng.permutation(len(told))]
     for row in shuffle.drop_duplicates("clip").sort_index().itertuples():
         own = sounds[row.clip]
-        others = of_kind[row.kind].iloc[rng.permutation(len(of_kind[row.kind]))[:200]]  # enough to find both
+        # enough to find both
+        others = of_kind[row.kind].iloc[rng.permutation(len(of_kind[row.kind]))[:200]]
         others = others[others["clip"] != row.clip]
         shared = np.array([len(own & sounds[clip]) for clip in others["clip"]])
         for test, wanted in (("related", 1), ("unrelated", 0)):

@@ -1,7 +1,9 @@
-"""The clause swap of a real caption: words and their places alone, no parser; what is left out has a reason.
+"""The clause swap of a real caption: words and their places alone, no parser; what is left out has
+a reason.
 
-A caption is kept when it has exactly one connective and its halves can change places without nonsense. The rules are
-closed lists of English function words: they judge whether the second half can begin a caption, never what it means.
+A caption is kept when it has exactly one connective and its halves can change places without
+nonsense. The rules are closed lists of English function words: they judge whether the second half
+can begin a caption, never what it means.
 """
 
 import re
@@ -9,22 +11,27 @@ from typing import NamedTuple
 
 CONNECTIVES = ("followed by", "and then", "then", "before", "after")
 STRICT = ("before", "after")  # the Before-After Test as it was published first (arXiv 2303.10667)
-REASONS = ("no connective", "idiom", "several connectives", "no comma", "short half", "anaphora", "elided subject", "same halves")  # fmt: skip
+REASONS = ("no connective", "idiom", "several connectives", "no comma", "short half", "anaphora",
+    "elided subject", "same halves")  # fmt: skip
 
 _CONNECTIVE = re.compile(rf"\b({'|'.join(CONNECTIVES)})\b", re.IGNORECASE)
 # The connective belongs to a phrase, not to two clauses; most are met in AudioCaps or Clotho.
 _IDIOM = re.compile(
-    r"\bbefore and after\b|\bafter and before\b|\bone (\w+ )?after (another|the (other|next))\b|\b(\w+) after \4\b"
+    r"\bbefore and after\b|\bafter and before\b|\bone (\w+ )?after (another|the (other|next))\b|\b(\w+) "
+    r"after \4\b"
     r"|\b(shortly|soon|right|just|immediately|moments?|seconds?|long|well|ever) (before|after)\b"
-    r"|\b(even|since|until|by|back|now and) then\b|\b(before|after) (long|all|which|that|this|a (while|moment|bit|second|pause))\b"
+    r"|\b(even|since|until|by|back|now and) then\b|\b(before|after) (long|all|which|that|this|a (while|moment"
+    r"|bit|second|pause))\b"
     r"|\bthen again\b|\b(look|looks|looking|name|named|run|runs|running|go|goes|chase|chases) after\b"
     r"|\bbefore (him|her|them|us|me|it)\b|\b(the )?(day|night|year|hour|moment) (before|after)$",
     re.IGNORECASE,
 )
 # Words that lean on what was said before them, so that the half they stand in cannot come first.
 _ANAPHORA = re.compile(
-    r"^(its|their|his|her) |\b(it|they|them|theirs|he|him|she|hers|this|that|these|those|which|who|another|other|others|"
-    r"more|less|again|same|both|each|either|next(?! to)|second|third|last|final|finally|eventually|ultimately|also|too|"
+    r"^(its|their|his|her) |\b(it|they|them|theirs|he|him|she|hers|this|that|these|those|which|who|another"
+    r"|other|others|"
+    r"more|less|again|same|both|each|either|next(?! to)|second|third|last|final|finally|eventually|ultimately"
+    r"|also|too|"
     r"louder|quieter|faster|slower|closer|further|farther|"
     r"still|continue|continues|continued|continuing|resume|resumes|resuming|stops|stopping|repeats)\b",
     re.IGNORECASE,
@@ -36,25 +43,35 @@ def _words(text: str) -> frozenset[str]:
 
 
 _DETERMINERS = _words(
-    "a an the some several many multiple numerous various few two three four five six seven eight nine ten one "
-    "someone somebody something people men women children kids birds dogs cats frogs horses cows ducks pigs goats "
-    "sheep insects bees crickets footsteps voices vehicles cars trucks engines sirens horns bells dishes leaves "
-    "waves tires wheels keys papers objects glass guitars drums gunshots explosions vibrations adults males females "
+    "a an the some several many multiple numerous various few two three four five six seven eight nine ten "
+    "one "
+    "someone somebody something people men women children kids birds dogs cats frogs horses cows ducks pigs "
+    "goats "
+    "sheep insects bees crickets footsteps voices vehicles cars trucks engines sirens horns bells dishes "
+    "leaves "
+    "waves tires wheels keys papers objects glass guitars drums gunshots explosions vibrations adults males "
+    "females "
     "pigeons guns gears pots babies girls boys sounds noises fireworks raindrops"
 )
 # Verbs without an ending of their own, auxiliaries, adverbs and prepositions.
 _NO_SUBJECT = _words(
-    "is are was were be been being am has have had do does did can could will would may might must gets got get "
-    "begin began start started stop stopped talk speak laugh bark chirp sing cry ring blow fade rev honk slow cut "
-    "turn go come move open close shut run drive fly hit break trot cheer clap into in on off out over under up down "
-    "at by with from to for as while and or but suddenly slowly quickly softly quietly loudly gradually nearby "
+    "is are was were be been being am has have had do does did can could will would may might must gets got "
+    "get "
+    "begin began start started stop stopped talk speak laugh bark chirp sing cry ring blow fade rev honk "
+    "slow cut "
+    "turn go come move open close shut run drive fly hit break trot cheer clap into in on off out over under "
+    "up down "
+    "at by with from to for as while and or but suddenly slowly quickly softly quietly loudly gradually "
+    "nearby "
     "sharply abruptly briefly immediately not then poured silent silently"
 )
 _NOT_GERUND = _words("thing something anything nothing string spring ring wing king lightning building")
 
 
 class Outcome(NamedTuple):
-    """``swap`` and how the caption is built, or the ``reason`` why it has none (one of ``REASONS``)."""
+    """``swap`` and how the caption is built, or the ``reason`` why it has none (one of
+    ``REASONS``).
+    """
 
     swap: str = ""
     connective: str = ""
@@ -65,9 +82,10 @@ class Outcome(NamedTuple):
 def clause_swap(caption: str) -> Outcome:
     """Exchange the two clauses of a caption around its one connective, which stays.
 
-    ``A dog barks, then rain falls.`` gives ``Rain falls, then a dog barks.`` and ``After rain falls, a dog barks``
-    gives ``After a dog barks, rain falls``: a fronted clause ends at the first comma. Full stop, comma before the
-    connective and the capital of the first word stay where they are.
+    ``A dog barks, then rain falls.`` gives ``Rain falls, then a dog barks.`` and ``After rain
+    falls, a dog barks`` gives ``After a dog barks, rain falls``: a fronted clause ends at the first
+    comma. Full stop, comma before the connective and the capital of the first word stay where they
+    are.
     """
     text = " ".join(caption.split())
     body = text.rstrip(" .!")
@@ -117,12 +135,15 @@ def _begins_a_clause(half: str, connective: str) -> bool:
     if word in _NO_SUBJECT or word.endswith("ly"):
         return False
     if connective == "followed by":
-        return True  # what follows "by" is named, not told: "followed by laughing", "followed by clicks"
+        # what follows "by" is named, not told: "followed by laughing", "followed by clicks"
+        return True
     # "then speaks", "before speaking": the subject is the first half's
     return not word.endswith(("s", "ed")) and (not word.endswith("ing") or word in _NOT_GERUND)
 
 
 def _lower(half: str) -> str:
-    """The half inside a sentence: its first letter small, but not that of "I" or of an abbreviation."""
+    """The half inside a sentence: its first letter small, but not that of "I" or of an
+    abbreviation.
+    """
     word = half.split()[0].strip(",")
     return half if (len(word) > 1 and word.isupper()) or word == "I" else half[0].lower() + half[1:]

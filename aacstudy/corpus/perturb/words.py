@@ -1,10 +1,13 @@
-"""Small changes of a caption: one connective for another, two nouns exchanged, the words in another order."""
+"""Small changes of a caption: one connective for another, two nouns exchanged, the words in another
+order.
+"""
 
 import re
 
 import numpy as np
 
-# test -> what to look for, what to put there; a caption must hold exactly one of the words on the left.
+# test -> what to look for, what to put there; a caption must hold exactly one of the words on the
+# left.
 REPLACEMENTS = {
     "before_after": {"before": "after", "after": "before"},
     "then_as": {"and then": "as", "then": "as"},
@@ -12,15 +15,18 @@ REPLACEMENTS = {
 }
 # The word belongs to a phrase that has no counterpart.
 _PHRASE = re.compile(
-    r"\b(as (well|if|though|it|of|to|usual|expected)|such as|same as|known as|just as|(much|many|far|long|soon|fast|loud) as"
-    r"|before and after|one after|after (another|that|which|the other)|before (long|that)|(even|since|until|by|back|now and) then"
+    r"\b(as (well|if|though|it|of|to|usual|expected)|such as|same as|known as|just as|(much|many|far|long"
+    r"|soon|fast|loud) as"
+    r"|before and after|one after|after (another|that|which|the other)|before (long|that)|(even|since|until"
+    r"|by|back|now and) then"
     r"|then again)\b",
     re.IGNORECASE,
 )
 
 
 def replaced(caption: str, test: str) -> tuple[str, str]:
-    """A caption with its one connective replaced as ``REPLACEMENTS[test]`` says: (text, connective that it had).
+    """A caption with its one connective replaced as ``REPLACEMENTS[test]`` says: (text, connective
+    that it had).
 
     Both are empty where the caption has none of them, several, or one inside a set phrase.
     """
@@ -35,7 +41,9 @@ def replaced(caption: str, test: str) -> tuple[str, str]:
 
 
 def shuffled(caption: str, rng: np.random.Generator) -> str:
-    """The caption's words in another order, drawn; the capital and the full stop stay in place. Empty for equal words."""
+    """The caption's words in another order, drawn; the capital and the full stop stay in place.
+    Empty for equal words.
+    """
     body = caption.rstrip(" .!?")
     words = body.split()
     lower = [words[0][0].lower() + words[0][1:], *words[1:]] if words else []

@@ -1,9 +1,10 @@
 """Environmental sound events from nothing: every event is one small function of a random generator.
 
-Each `_<event>(rng, n, sr)` returns float64 [n] of any level; `synthesise` fades, centres and scales it.
-Every parameter is drawn, so that a class varies inside; pitch ranges, rhythms and spectra keep the classes
-apart. Two rules keep a corpus identical on every machine once the audio is rounded to int16: no decision
-depends on computed audio (only on draws), and no matrix product is used (BLAS sums in a machine's own order).
+Each `_<event>(rng, n, sr)` returns float64 [n] of any level; `synthesise` fades, centres and scales
+it. Every parameter is drawn, so that a class varies inside; pitch ranges, rhythms and spectra keep
+the classes apart. Two rules keep a corpus identical on every machine once the audio is rounded to
+int16: no decision depends on computed audio (only on draws), and no matrix product is used (BLAS
+sums in a machine's own order).
 """
 
 import difflib
@@ -69,7 +70,9 @@ def faded(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def active_rms(x: np.ndarray, sample_rate: int) -> float:
-    """RMS of the active part of x [samples]: where a 50 ms running RMS is within 30 dB of its maximum."""
+    """RMS of the active part of x [samples]: where a 50 ms running RMS is within 30 dB of its
+    maximum.
+    """
     power = np.square(x)
     half = max(1, round(_WINDOW_S * sample_rate) // 2)
     total = np.concatenate([np.zeros(half + 1), np.cumsum(power)])
@@ -79,7 +82,7 @@ def active_rms(x: np.ndarray, sample_rate: int) -> float:
     return float(np.sqrt(np.mean(power[active])))
 
 
-# --- animals ----------------------------------------------------------------------------------------------
+# --- animals ------------------------------------------------------------------------------------
 
 
 def _dog(rng, n, sr):
@@ -159,7 +162,7 @@ def _frog(rng, n, sr):
     return loud * pulses * (np.sin(angle) + 0.5 * np.sin(2.2 * angle))
 
 
-# --- weather and water ------------------------------------------------------------------------------------
+# --- weather and water --------------------------------------------------------------------------
 
 
 def _rain(rng, n, sr):
@@ -218,7 +221,7 @@ def _drip(rng, n, sr):
     return place(n, sr, at, plink) + 0.25 * place(n, sr, at + rng.uniform(0.05, 0.09), plink)
 
 
-# --- people -----------------------------------------------------------------------------------------------
+# --- people -------------------------------------------------------------------------------------
 
 # Mean formants of men's vowels in Hz (Peterson and Barney, 1952; the fourth is a usual value):
 # ah, eh, ee, aw, oo, ae.
@@ -229,7 +232,9 @@ _VOWELS = np.array(
 
 
 def _speech(rng, n, sr, pitch, tract, pause=(0.05, 0.35), hissed=True):
-    """One talker [n]: syllables with drifting pitch, vowels that glide into each other, hissed consonants."""
+    """One talker [n]: syllables with drifting pitch, vowels that glide into each other, hissed
+    consonants.
+    """
     at = onset_times(rng, n / sr, (0.17, 0.25), 0.3, (4, 9), pause)
     span = durations(rng, at, 0.13, 0.24)
     f0 = pitch * rng.uniform(0.85, 1.2, len(at))
@@ -280,7 +285,8 @@ def _laugh(rng, n, sr):
     at = onset_times(rng, n / sr, (0.15, 0.22), 0.08, (5, 9), (0.15, 0.5))
     span = durations(rng, at, 0.14, 0.22)
     base = log_uniform(rng, 150, 380)
-    fall = np.linspace(1.15, 0.85, 7)[np.arange(len(at)) % 7, None]  # the pitch falls along "ha ha ha"
+    # the pitch falls along "ha ha ha"
+    fall = np.linspace(1.15, 0.85, 7)[np.arange(len(at)) % 7, None]
     f0 = contour(n, sr, at, span, (0, 0.4, 1), base * fall * [1, 1.08, 0.9])
     vowel = contour(n, sr, at, span, (0, 0.35, 0.45, 0.8), [0, 0.1, 1, 0])
     breath = contour(n, sr, at, span, (0, 0.15, 0.4, 0.9), [0, 1, 0.3, 0])
@@ -307,7 +313,8 @@ def _applause(rng, n, sr):
     m = int(0.03 * sr)
     t = np.arange(m) / sr
     claps = rng.standard_normal((24, m)) * np.exp(-t / rng.uniform(0.003, 0.008, (24, 1)))
-    for i, freq in enumerate(log_uniform(rng, 900, 2400, 24)):  # each pair of hands has its own cavity
+    # each pair of hands has its own cavity
+    for i, freq in enumerate(log_uniform(rng, 900, 2400, 24)):
         claps[i] = formant_filter(claps[i], sr, [freq], [500], [1])
     count = int(rng.uniform(35, 110) * n / sr)
     gains = log_uniform(rng, 0.15, 1, (count, 1))
@@ -324,7 +331,7 @@ def _footsteps(rng, n, sr):
     return thud / rms(thud) + rng.uniform(0.4, 1.2) * scuff
 
 
-# --- the house --------------------------------------------------------------------------------------------
+# --- the house ----------------------------------------------------------------------------------
 
 
 def _knock(rng, n, sr):
@@ -367,7 +374,8 @@ def _phone(rng, n, sr):
     at = onset_times(rng, n / sr, (0.75, 1.3), 0.01)
     rings = contour(n, sr, at, durations(rng, at, 0.5, 0.8), (0, 0.02, 0.9, 1), [0, 1, 1, 0])
     t = np.arange(n) / sr
-    warble = np.clip(4 * np.sin(2 * np.pi * rng.uniform(14, 26) * t), -1, 1)  # the clapper between two gongs
+    # the clapper between two gongs
+    warble = np.clip(4 * np.sin(2 * np.pi * rng.uniform(14, 26) * t), -1, 1)
     low = log_uniform(rng, 850, 1500)
     f0 = low * (1 + (rng.uniform(1.2, 1.34) - 1) * (0.5 + 0.5 * warble))
     return rings * harmonic_tone(rng, f0, sr, [1, 0.1, 0.5, 0.05, 0.3])
@@ -395,7 +403,8 @@ def _vacuum(rng, n, sr):
 def _saw(rng, n, sr):
     at = onset_times(rng, n / sr, (0.22, 0.42), 0.06)
     span = durations(rng, at, 0.2, 0.38)
-    push = np.where(np.arange(len(at)) % 2 == 0, 1.0, rng.uniform(0.4, 0.75))  # there is louder than back
+    # there is louder than back
+    push = np.where(np.arange(len(at)) % 2 == 0, 1.0, rng.uniform(0.4, 0.75))
     loud = contour(n, sr, at, span, (0, 0.25, 0.75, 1), push[:, None] * [0, 0.8, 1, 0])
     teeth = contour(n, sr, at, span, (0, 0.5, 1), log_uniform(rng, 90, 190) * np.array([0.6, 1.2, 0.7]))
     bite = 0.4 + np.maximum(0, harmonic_tone(rng, teeth, sr, [1, 0.5, 0.3]))
@@ -412,7 +421,7 @@ def _hammer(rng, n, sr):
     return steel + board
 
 
-# --- machines and signals ---------------------------------------------------------------------------------
+# --- machines and signals -----------------------------------------------------------------------
 
 
 def _engine(rng, n, sr):

@@ -1,7 +1,9 @@
-"""Captions of a scene: paraphrases, adverbs and relations, with the exact clause swap of each sequence.
+"""Captions of a scene: paraphrases, adverbs and relations, with the exact clause swap of each
+sequence.
 
-The rates are chosen so that what real captions do to a captioner happens here too: frequent short sentences,
-generic ones that fit every clip, words that the audio cannot explain (measured in LOG.md).
+The rates are chosen so that what real captions do to a captioner happens here too: frequent short
+sentences, generic ones that fit every clip, words that the audio cannot explain (measured in
+LOG.md).
 """
 
 import re
@@ -65,7 +67,8 @@ SUPERORDINATE = (
     | {name: _OBJECT for name in ("footsteps", "knock", "typing", "clock", "bell", "glass", "saw", "hammer")}
 )  # fmt: skip
 
-# The same of every kind of sound that captions can name: the synthesiser's first, in the order of EVENTS.
+# The same of every kind of sound that captions can name: the synthesiser's first, in the order of
+# EVENTS.
 ALL_PHRASES = PHRASES | esc50.PHRASES
 _GROUPS = {
     "animal": _ANIMAL,
@@ -125,7 +128,8 @@ AND = (("and", "{a} and {b}", "finite", "finite", 2), ("and", "{a} and {b}", "ge
 class Rates:
     """Shares of the captions of a scene with two events, and of phrases inside a caption.
 
-    ``rare`` turns every list of paraphrases and relations round: what is usual here is rare there, and the other way.
+    ``rare`` turns every list of paraphrases and relations round: what is usual here is rare there,
+    and the other way.
     """
 
     generic: float = 0.05
@@ -143,9 +147,10 @@ class Rates:
 class Caption:
     """One caption of a scene; ``swap`` is its before/after counterpart, empty where there is none.
 
-    kind: single, sequence, overlap, unordered, misordered, partial or generic. ``mentions`` lists the events in
-    the order in which the text says that they are heard. A swap exchanges exactly the two clauses, each
-    re-rendered in the grammatical form of its new place, and keeps the connective.
+    kind: single, sequence, overlap, unordered, misordered, partial or generic. ``mentions`` lists
+    the events in the order in which the text says that they are heard. A swap exchanges exactly the
+    two clauses, each re-rendered in the grammatical form of its new place, and keeps the
+    connective.
     """
 
     text: str
@@ -224,7 +229,8 @@ def _joined(kind: str, mentions: tuple[str, str], chosen, a: _Clause, b: _Clause
 def caption(kind: str, events: tuple[str, ...], rng: np.random.Generator, rates: Rates = Rates()) -> Caption:
     """Write one caption of a scene.
 
-    kind is the scene's: ``single`` (one event), ``sequence`` (two, in the order heard) or ``overlap`` (two at once).
+    kind is the scene's: ``single`` (one event), ``sequence`` (two, in the order heard) or
+    ``overlap`` (two at once).
     """
     draw = rng.random()
     if draw < rates.generic:
@@ -260,7 +266,9 @@ def captions(
     taken: set[str],
     rates: Rates = Rates(),
 ) -> list[Caption]:
-    """Write ``n`` captions of a scene, none of whose texts is in ``taken``; their texts are added to it."""
+    """Write ``n`` captions of a scene, none of whose texts is in ``taken``; their texts are added
+    to it.
+    """
     found: list[Caption] = []
     while len(found) < n:
         for _ in range(200):
@@ -292,17 +300,19 @@ def class_phrases(phrases: Mapping[str, Sequence[tuple[str, str, str]]] = PHRASE
 def pair_captions(
     events: tuple[str, str], rng: np.random.Generator, rates: Rates = Rates(superordinate=0)
 ) -> list[tuple[Caption, Caption, Caption]]:
-    """Captions of a first event before a second, of the second before the first, and of both at once.
+    """Captions of a first event before a second, of the second before the first, and of both at
+    once.
 
-    One triple per connective of ``SEQUENCE``. The first two exchange exactly the two clauses; the third has the same
-    clauses, joined by ``while`` or ``as``.
+    One triple per connective of ``SEQUENCE``. The first two exchange exactly the two clauses; the
+    third has the same clauses, joined by ``while`` or ``as``.
     """
     triples = []
     for connective in dict.fromkeys(name for name, *_ in SEQUENCE):
         template = _weighted(rng, [one for one in SEQUENCE if one[0] == connective], rates.rare)
         at_once = _weighted(rng, [one for one in OVERLAP if one[0] in ("while", "as")], rates.rare)
         a, b = (_clause(event, rng, rates, rates.adverb_pair) for event in events)
-        while (a.subject, a.gerund) == (b.subject, b.gerund):  # "water ... water ...": no order to tell
+        # "water ... water ...": no order to tell
+        while (a.subject, a.gerund) == (b.subject, b.gerund):
             b = _clause(events[1], rng, rates, rates.adverb_pair)
         triples.append(
             (
@@ -315,10 +325,12 @@ def pair_captions(
 
 
 def exchange_subjects(text: str, mentions: tuple[str, ...]) -> str:
-    """The caption with the subjects of its two events exchanged: "A dog falls while rain barks."; empty if it has none.
+    """The caption with the subjects of its two events exchanged: "A dog falls while rain barks.";
+    empty if it has none.
 
-    It has none where a subject cannot be found, where one is plural and the other is not (the verbs would give it away), and
-    where both are of one kind ("a man speaks while a woman talks" is as true the other way round).
+    It has none where a subject cannot be found, where one is plural and the other is not (the verbs
+    would give it away), and where both are of one kind ("a man speaks while a woman talks" is as
+    true the other way round).
     """
     if len(mentions) != 2 or len({ALL_SUPERORDINATE.get(event) for event in mentions}) == 1:
         return ""
@@ -335,7 +347,9 @@ def exchange_subjects(text: str, mentions: tuple[str, ...]) -> str:
 
 
 def _subject(lower: str, event: str) -> tuple[str, int, bool] | None:
-    """Subject of an event's clause in a caption, where it stands and whether it is singular; None if not just once."""
+    """Subject of an event's clause in a caption, where it stands and whether it is singular; None
+    if not just once.
+    """
     found = set()
     for subject, finite, gerund in (*ALL_PHRASES[event], ALL_SUPERORDINATE[event]):
         for match in re.finditer(rf"\b{subject} ((is |are )?{gerund}|{finite})\b", lower):

@@ -1,6 +1,8 @@
-"""Building blocks of synthetic sounds: noise bands, wavetable tones, resonators, envelopes, trains of grains.
+"""Building blocks of synthetic sounds: noise bands, wavetable tones, resonators, envelopes, trains
+of grains.
 
-All float64, elementwise or by filters: no matrix product, no decision on computed audio (see events.py).
+All float64, elementwise or by filters: no matrix product, no decision on computed audio (see
+events.py).
 """
 
 import numpy as np
@@ -21,7 +23,9 @@ def rms(x):
 
 
 def onset_times(rng, seconds, period, jitter=0.1, group=(1, 1), pause=(0.0, 0.0)):
-    """Onset times in s [k]: a drawn period, jittered, with a pause after each group of a drawn size."""
+    """Onset times in s [k]: a drawn period, jittered, with a pause after each group of a drawn
+    size.
+    """
     step = log_uniform(rng, *period)
     size = rng.integers(group[0], group[1] + 1)
     count = int(seconds / (step * (1 - jitter))) + 2
@@ -38,7 +42,9 @@ def durations(rng, onsets, low, high):
 
 
 def contour(n, sr, onsets, spans, shape, values):
-    """Piecewise linear track [n]: values[i, j] stands at the fraction shape[j] of the span of call i."""
+    """Piecewise linear track [n]: values[i, j] stands at the fraction shape[j] of the span of call
+    i.
+    """
     times = onsets[:, None] + spans[:, None] * np.asarray(shape)
     values = np.broadcast_to(np.asarray(values, dtype=np.float64), times.shape)
     return np.interp(np.arange(n) / sr, times.ravel(), values.ravel())
@@ -60,7 +66,9 @@ def biquad(x, sr, freq, high):
 
 
 def noise_band(rng, n, sr, low, high, steep=1):
-    """Noise [n] of unit RMS between two frequencies in Hz, 12 dB per octave outside for each `steep`."""
+    """Noise [n] of unit RMS between two frequencies in Hz, 12 dB per octave outside for each
+    `steep`.
+    """
     x = rng.standard_normal(n)
     for _ in range(steep):
         x = biquad(biquad(x, sr, high, high=False), sr, low, high=True)
@@ -68,7 +76,7 @@ def noise_band(rng, n, sr, low, high, steep=1):
 
 
 def ring(x, sr, freqs, decays, gains):
-    """Excite parallel two-pole resonators: freqs in Hz, decays = time constants in s; [n] -> [n]."""
+    """Excite parallel two-pole resonators (freqs in Hz, time constants decays in s); [n] -> [n]."""
     out = np.zeros(len(x))
     for freq, decay, gain in zip(freqs, decays, gains):
         if freq < 0.47 * sr:
@@ -93,14 +101,18 @@ def place(n, sr, onsets, grains):
 
 
 def bursts(rng, n, sr, onsets, decay, gains=1.0):
-    """A decaying burst of white noise at each onset, time constant in s: the excitation of things hit."""
+    """A decaying burst of white noise at each onset, time constant in s: the excitation of things
+    hit.
+    """
     t = np.arange(max(4, int(5 * decay * sr))) / sr
     shape = np.exp(-t / decay) * np.broadcast_to(gains, len(onsets))[:, None]  # [k, m]
     return place(n, sr, onsets, shape * rng.standard_normal(shape.shape))
 
 
 def period_tables(rng, amplitudes):
-    """Period tables [r, TABLE + 1] from harmonic amplitudes [r, h] with random phases shared by the rows."""
+    """Period tables [r, TABLE + 1] from harmonic amplitudes [r, h] with random phases shared by the
+    rows.
+    """
     amplitudes = np.atleast_2d(amplitudes)[:, : TABLE // 2 - 1]
     rows, harmonics = amplitudes.shape
     spectrum = np.zeros((rows, TABLE // 2 + 1), dtype=np.complex128)
@@ -110,7 +122,8 @@ def period_tables(rng, amplitudes):
 
 
 def play_tables(tables, freq, sr, row=None):
-    """Read period tables [r, TABLE + 1] at freq in Hz [n], linearly interpolated in phase and in row [n].
+    """Read period tables [r, TABLE + 1] at freq in Hz [n], linearly interpolated in phase and in
+    row [n].
 
     Linear in both, hence continuous: a last-bit difference in the phase stays one in the audio.
     """
@@ -138,8 +151,8 @@ def harmonic_tone(rng, freq, sr, amplitudes):
 def vocal_tone(rng, f0, sr, pitch, formants, widths, gains, row=None, tilt=1.0):
     """A voice [n] at f0 in Hz [n], rows as in `_play`.
 
-    Harmonics of `pitch` [r] are weighted by formants [r, j] with widths and gains [j] and a spectral tilt:
-    exact where f0 is the row's pitch, else the formants move with it a little.
+    Harmonics of `pitch` [r] are weighted by formants [r, j] with widths and gains [j] and a
+    spectral tilt: exact where f0 is the row's pitch, else the formants move with it a little.
     """
     pitch = np.atleast_1d(np.asarray(pitch, dtype=np.float64))
     harmonic = np.arange(1, max(2, int(0.46 * sr / np.max(f0)) + 1))

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-WRAPPERS = ("model", "state_dict")  # where training scripts put the weights, beside what else they save
+# where training scripts put the weights, beside what else they save
+WRAPPERS = ("model", "state_dict")
 
 
 def _numpy_globals() -> list:

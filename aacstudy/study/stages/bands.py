@@ -13,7 +13,7 @@ from aacstudy.study.stages import inputs
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
-    """The split's audios are cut into ``of`` runs of nearly equal length; ``band`` counts from 0."""
+    """A split's audios are cut into ``of`` runs of nearly equal length; ``band`` counts from 0."""
     corpus, frames, speaker = (one.path for one in artifact.inputs)
     chosen = dict(artifact.parameters)
     split, band, of = (chosen.pop(name) for name in ("split", "band", "of"))

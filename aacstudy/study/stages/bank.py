@@ -1,7 +1,9 @@
-"""Stage bank: losses beside the scored matrix, that online normalisations are fitted on and parameters chosen on.
+"""Stage bank: losses beside the scored matrix, that online normalisations are fitted on and
+parameters chosen on.
 
-One file comes out, which ``pools.py`` reads. The bank is a sample of clips and of captions of another split, scored with the pool's captions
-and clips; the tuning pool is a third split with banks of its own. Priors are what captions cost where nothing is heard.
+One file comes out, which ``pools.py`` reads. The bank is a sample of clips and of captions of
+another split, scored with the pool's captions and clips; the tuning pool is a third split with
+banks of its own. Priors are what captions cost where nothing is heard.
 """
 
 from collections.abc import Iterable
@@ -26,7 +28,8 @@ from aacstudy.study.stages import inputs
 from aacstudy.study.stages.inputs import Source, sample, training_captions
 
 NULLS = ("silence", "noise", "mean_frame")
-_SEED = 0  # of the sample and of the noise: the same for every captioner, so that they stay comparable
+# of the sample and of the noise: the same for every captioner, so that they stay comparable
+_SEED = 0
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
@@ -52,13 +55,15 @@ def score(
 ) -> dict[str, np.ndarray]:
     """Score what normalisations may use: arrays of sums of −log p in nats, by name.
 
-    ``scored`` is the corpus of the loss matrix with its ``split``; ``trained`` the corpus that the captioner
-    was trained on, whose splits give the bank and the tuning pool; where it lacks them, only silence and noise
-    are scored. ValueError where the bank or the tuning pool is the scored split.
+    ``scored`` is the corpus of the loss matrix with its ``split``; ``trained`` the corpus that the
+    captioner was trained on, whose splits give the bank and the tuning pool; where it lacks them,
+    only silence and noise are scored. ValueError where the bank or the tuning pool is the scored
+    split.
     """
     if scored.corpus == trained.corpus and split in (options.bank, options.tune_on):
         raise ValueError(
-            f"retrieval.bank is {options.bank} and tune_on {options.tune_on}: the scored split, {split}, cannot be either"
+            f"retrieval.bank is {options.bank} and tune_on {options.tune_on}: the scored split, {split}, "
+            "cannot be either"
         )
 
     def ids(part: Corpus) -> list[list[int]]:
@@ -72,7 +77,8 @@ def score(
     pool, pool_clips = scored.part(split)
     pool_ids, seconds = ids(pool), pool.clips["seconds"].median()
     splits = {"train", options.bank, options.tune_on}
-    if not splits <= set(Corpus.load(trained.corpus).clips["split"]):  # as where the captioner is published
+    # as where the captioner is published
+    if not splits <= set(Corpus.load(trained.corpus).clips["split"]):
         silent = null_frames(encoder, [], seconds)
         return {"pool_null": nll(silent, pool_ids)[0], "nulls": np.array(NULLS[: len(silent)])}
     rng = np.random.default_rng(_SEED)
@@ -111,8 +117,9 @@ def score(
 def null_frames(network: Tagger, heard: list[Tensor], seconds: float) -> list[Tensor]:
     """Frames [time, dim] in which nothing is heard, in the order of ``NULLS``.
 
-    Digital silence and white noise (RMS 0.1 of full scale) of the given duration through the encoder; and the mean of
-    all ``heard`` frames, repeated for as long as a middling clip lasts; left out where none are given.
+    Digital silence and white noise (RMS 0.1 of full scale) of the given duration through the
+    encoder; and the mean of all ``heard`` frames, repeated for as long as a middling clip lasts;
+    left out where none are given.
     """
     device = next(network.parameters()).device
     samples = max(network.minimum_samples, round(seconds * network.frontend.sample_rate))
@@ -127,7 +134,9 @@ def null_frames(network: Tagger, heard: list[Tensor], seconds: float) -> list[Te
 
 
 def trigram(corpus: Path, vocabulary: Vocabulary, captions: Iterable[list[int]]) -> list[list[float]]:
-    """Each caption's losses per token under the trigram model of a corpus' training captions (of all, without any)."""
+    """Each caption's losses per token under the trigram model of a corpus' training captions (of
+    all, without any).
+    """
     texts = training_captions(Corpus.load(corpus))
     # A captioner's vocabulary may begin captions with another id.
     model = NGram(([BOS, *vocabulary.encode(text)[1:]] for text in texts), len(vocabulary))

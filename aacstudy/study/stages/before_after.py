@@ -1,4 +1,6 @@
-"""Stage before_after: losses of perturbed captions beside the true ones, and of pairs of scenes, with their controls."""
+"""Stage before_after: losses of perturbed captions beside the true ones, and of pairs of scenes,
+with their controls.
+"""
 
 from pathlib import Path
 
@@ -50,15 +52,16 @@ def score_items(
     learnt: pd.DataFrame,
     n_others: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Perturbed captions of a split with the losses (nats per token) of the true text and of the false one.
+    """Perturbed captions of a split with the losses (nats per token) of the true text and of the
+    false one.
 
     Columns beside the item's (see perturb/items.py): ``own_text``, ``own_swap`` on its own audio;
-    ``other_text``, ``other_swap`` the mean over other clips' audio (the blind control: same captioner,
-    nothing to hear); ``permuted_text``, ``permuted_swap`` the mean over ``permuted`` frames, those of every
-    clip with its sound in a drawn order, then of every clip in another, and so on;
-    ``null_text``, ``null_swap`` on the mean frame of the split. Where there are ``learnt`` captions:
-    ``ngram_text``, ``ngram_swap`` of a trigram model of them, and ``majority``, the share right of a rule of
-    one bit. The second table counts the captions that gave no item, by reason.
+    ``other_text``, ``other_swap`` the mean over other clips' audio (the blind control: same
+    captioner, nothing to hear); ``permuted_text``, ``permuted_swap`` the mean over ``permuted``
+    frames, those of every clip with its sound in a drawn order, then of every clip in another, and
+    so on; ``null_text``, ``null_swap`` on the mean frame of the split. Where there are ``learnt``
+    captions: ``ngram_text``, ``ngram_swap`` of a trigram model of them, and ``majority``, the share
+    right of a rule of one bit. The second table counts the captions that gave no item, by reason.
     """
     table, left_out = perturbations(part.captions)
     if table.empty:
@@ -86,10 +89,12 @@ def score_items(
 def score_pairs(
     network: Captioner, vocabulary: Vocabulary, part: Corpus, clips: list[Tensor], permuted: list[Tensor]
 ) -> pd.DataFrame:
-    """Pairs of captions and clips of the same two sounds (see perturb/items.py) with the losses of all four cells.
+    """Pairs of captions and clips of the same two sounds (see perturb/items.py) with the losses of
+    all four cells.
 
-    ``own_aa``: caption a on clip a, in nats per token; ``own_ab``: caption a on clip b; ``own_ba``, ``own_bb``.
-    ``permuted_aa`` … are the means over the clips' ``permuted`` frames, as in ``score_items``.
+    ``own_aa``: caption a on clip a, in nats per token; ``own_ab``: caption a on clip b; ``own_ba``,
+    ``own_bb``. ``permuted_aa`` … are the means over the clips' ``permuted`` frames, as in
+    ``score_items``.
     """
     table = scene_pairs(part.captions)
     rows = {clip: row for row, clip in enumerate(part.clips["clip"])}
@@ -105,7 +110,9 @@ def score_pairs(
 
 
 def _listened(own: np.ndarray, n_clips: int, n_others: int, permutations: int) -> np.ndarray:
-    """Which audio each item is scored on [items, 1 + others + permutations]: its own, others, its own in drawn orders."""
+    """Which audio each item is scored on [items, 1 + others + permutations]: its own, others, its
+    own in drawn orders.
+    """
     drawn = own[:, None] + n_clips * np.arange(1, permutations + 1)
     others = other_clips(own, n_clips, n_others, seed=0)
     return np.concatenate([own[:, None], others, drawn], axis=1)
@@ -123,7 +130,8 @@ def _pairs(
 
 def _null(network: Captioner, clips: list[Tensor], captions: list[list[int]]) -> np.ndarray:
     mean = torch.cat(clips).mean(dim=0)
-    silent = mean.expand(int(np.median([len(clip) for clip in clips])), -1)  # the mean frame at every time
+    # the mean frame at every time
+    silent = mean.expand(int(np.median([len(clip) for clip in clips])), -1)
     sums = nll_pairs(
         network, [silent], captions, np.zeros(len(captions), dtype=int), np.arange(len(captions))
     )

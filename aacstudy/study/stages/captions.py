@@ -14,7 +14,9 @@ from aacstudy.study.stages import inputs
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
-    """``captions.csv``: ``clip``, ``rank`` (1 is the choice), ``caption``, ``score`` (mean log-probability)."""
+    """``captions.csv``: ``clip``, ``rank`` (1 is the choice), ``caption``, ``score`` (mean
+    log-probability).
+    """
     corpus, frames, speaker = (one.path for one in artifact.inputs)
     chosen, device = dict(artifact.parameters), use()
     part, clips = inputs.Source(corpus, frames).part(chosen.pop("split"))

@@ -1,4 +1,6 @@
-"""Stage encoder: a tagger trained on the corpus' tagging clips, with its history and held-out scores."""
+"""Stage encoder: a tagger trained on the corpus' tagging clips, with its history and held-out
+scores.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Stage frames, of clips whose sound was cut into pieces of one frame's length and put together in drawn orders.
+"""Stage frames, of clips whose sound was cut into pieces of one frame's length and put together in
+drawn orders.
 
 The control of order: what sounds stays, when it sounds is lost before any encoder can tell it.
 """

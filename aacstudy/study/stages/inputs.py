@@ -1,4 +1,6 @@
-"""What the stages behind a trained captioner read: a split's clips with their frames, and the captioner."""
+"""What the stages behind a trained captioner read: a split's clips with their frames, and the
+captioner.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Stage peer: a dual encoder learns from the same frames and captions, and compares all pairs of a split."""
+"""Stage peer: a dual encoder learns from the same frames and captions, and compares all pairs of a
+split.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from aacstudy.training.contrastive import similarities, train_dual
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
-    """``similarities.npz``: cosines [audios, captions] and the model's number of parameters; ``history.csv``."""
+    """``similarities.npz``: cosines [audios, captions] and the model's number of parameters;
+    ``history.csv``.
+    """
     corpus, frames = (one.path for one in artifact.inputs)
     chosen = dict(artifact.parameters)
     seed, split = chosen.pop("seed"), chosen.pop("split")

@@ -1,7 +1,9 @@
-"""The study's stages: what each needs, what each makes. Parameters in, artifacts out; no arithmetic here.
+"""The study's stages: what each needs, what each makes. Parameters in, artifacts out; no arithmetic
+here.
 
-An artifact names the modules that make it and they are loaded when it is made: planning a study loads no torch, and
-a key covers the code of those modules and of all that they import (see artifacts.py).
+An artifact names the modules that make it and they are loaded when it is made: planning a study
+loads no torch, and a key covers the code of those modules and of all that they import (see
+artifacts.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +28,14 @@ READERS = {
 COMPOSED = ("soundscapes", "recordings")  # corpora whose scenes are made here
 PAIRS = "pairs"  # the split of clips of the same two sounds in both orders and at once
 
-Maker = Callable[..., Artifact]  # of a study, a variant, a seed, and a split where the stage has a choice
+# of a study, a variant, a seed, and a split where the stage has a choice
+Maker = Callable[..., Artifact]
 
 
 def _shared(make: Maker) -> Maker:
-    """Give the study's own artifact where a variant changes nothing of it, so that it is not made under two names."""
+    """Give the study's own artifact where a variant changes nothing of it, so that it is not made
+    under two names.
+    """
 
     @wraps(make)
     def shared(study: Study, variant: str, seed: int, *split: str) -> Artifact:
@@ -59,7 +64,9 @@ def corpus(study: Study) -> Artifact:
 
 
 def encoder(study: Study) -> Artifact:
-    """The tagging encoder: trained, with its history and its scores on held-out clips, or of published weights."""
+    """The tagging encoder: trained, with its history and its scores on held-out clips, or of
+    published weights.
+    """
     if study.captioner_from:
         return encoder(Study.load(study.captioner_from))
     kind = study.encoder.kind
@@ -79,7 +86,9 @@ def frames(study: Study) -> Artifact:
 
 @_shared
 def captioner(study: Study, variant: str, seed: int) -> Artifact:
-    """A trained captioner of a variant of the study, and its history; with its encoder, where that learned too."""
+    """A trained captioner of a variant of the study, and its history; with its encoder, where that
+    learned too.
+    """
     if study.captioner_from:
         return captioner(Study.load(study.captioner_from), variant, seed)
     study = study.varied(variant)
@@ -97,7 +106,7 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
 
 
 def _weights(name: str) -> dict[str, str]:
-    """The file of published weights; its size and time tell, at no cost, that it may have changed."""
+    """The file of published weights; size and time tell cheaply that it may have changed."""
     path = find_weights(name).resolve()
     about = path.stat()
     return {"file": str(path), "content": f"{about.st_size} bytes of {about.st_mtime_ns}"}
@@ -122,7 +131,9 @@ def heard(study: Study, variant: str, seed: int) -> tuple[Artifact, Artifact, Ar
 
 
 def permuted_frames(study: Study, variant: str, seed: int) -> Artifact:
-    """Frames of the scored clips, and of the pairs, with their sound in drawn orders: the control of order."""
+    """Frames of the scored clips, and of the pairs, with their sound in drawn orders: the control
+    of order.
+    """
     scored = _scoring(study, variant)
     splits = [scored.scoring.split, *([PAIRS] if has_pairs(scored) else [])]
     parameters = {"splits": splits, "permutations": scored.before_after.permutations}
@@ -137,7 +148,9 @@ def _scoring(study: Study, variant: str) -> Study:
 
 
 def bands(study: Study, variant: str, seed: int, split: str = "") -> tuple[Artifact, ...]:
-    """The loss matrix of a split in ``scoring.bands`` runs of rows: independent jobs, one of which a kill can lose."""
+    """The loss matrix of a split in ``scoring.bands`` runs of rows: independent jobs, one of which
+    a kill can lose.
+    """
     options, inputs = _scoring(study, variant).scoring, heard(study, variant, seed)
     of = options.bands
     # Memory sets the blocks, and blocks the last bits: the same key promises the same bytes.
@@ -156,7 +169,9 @@ def bands(study: Study, variant: str, seed: int, split: str = "") -> tuple[Artif
 
 @_shared
 def losses(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
-    """The audio × caption loss matrix of a split, the scored one if none is named, or another system's."""
+    """The audio × caption loss matrix of a split, the scored one if none is named, or another
+    system's.
+    """
     scored = _scoring(study, variant)
     if scored.scoring.matrix:
         # a page's paths are the project's: notebooks run in a folder of their own
@@ -174,7 +189,7 @@ def losses(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
 
 @_shared
 def captions(study: Study, variant: str, seed: int, split: str = "") -> Artifact:
-    """Generated captions of a split, the scored one if none is named: all hypotheses of the beam."""
+    """Generated captions of a split (the scored one by default): all hypotheses of the beam."""
     scored = _scoring(study, variant)
     parameters = asdict(scored.decoding) | {"split": split or scored.scoring.split}
     return Artifact(
@@ -184,7 +199,9 @@ def captions(study: Study, variant: str, seed: int, split: str = "") -> Artifact
 
 @_shared
 def before_after(study: Study, variant: str, seed: int) -> Artifact:
-    """Losses of perturbed captions beside the true ones, and of pairs of scenes, with all their controls."""
+    """Losses of perturbed captions beside the true ones, and of pairs of scenes, with all their
+    controls.
+    """
     scored = _scoring(study, variant)
     options = scored.before_after
     parameters = {
@@ -199,9 +216,11 @@ def before_after(study: Study, variant: str, seed: int) -> Artifact:
 
 @_shared
 def bank(study: Study, variant: str, seed: int) -> Artifact:
-    """Losses beside the scored matrix: the banks and the tuning pool of retrieval's normalisations, null audio, trigrams.
+    """Losses beside the scored matrix: the banks and the tuning pool of retrieval's normalisations,
+    null audio, trigrams.
 
-    They come from the corpus that the captioner was trained on, which need not be the one that is scored.
+    They come from the corpus that the captioner was trained on, which need not be the one that is
+    scored.
     """
     scored = _scoring(study, variant)
     data, clips, speaker = heard(study, variant, seed)
@@ -215,7 +234,9 @@ def bank(study: Study, variant: str, seed: int) -> Artifact:
 
 @_shared
 def peer(study: Study, variant: str, seed: int) -> Artifact:
-    """A dual encoder of the same frames, captions and seed as the captioner, and its similarities on the scored split."""
+    """A dual encoder of the same frames, captions and seed as the captioner, and its similarities
+    on the scored split.
+    """
     varied = study.varied(variant)
     parameters = asdict(varied.peer) | {"seed": seed, "split": varied.scoring.split}
     return Artifact(
@@ -239,7 +260,9 @@ def has_tagging(study: Study) -> bool:
 
 
 def has_peer(study: Study) -> bool:
-    """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from the same."""
+    """Whether the study trains its captioner here, on its own corpus, so that a peer can learn from
+    the same.
+    """
     return not (study.captioner_from or study.training.weights or study.scoring.matrix)
 
 
@@ -254,7 +277,8 @@ PER_CAPTIONER = {
 }
 # Stages that not every study can have, and what tells.
 ONLY_WHERE = {
-    "bank": lambda study: not study.scoring.matrix,  # nothing here can score more for another system
+    # nothing here can score more for another system
+    "bank": lambda study: not study.scoring.matrix,
     "peer": has_peer,
     "zero_shot": has_tagging,
 }
@@ -263,9 +287,9 @@ ONLY_WHERE = {
 def needed(study: Study, reads: Sequence[str]) -> list[Artifact]:
     """The artifacts that a notebook reads, those of all seeds and variants included, each once.
 
-    ``reads`` is what its metadata declares (see docs/extending.md): ``stage``, ``stage/split``, and behind
-    either ``:variants`` or another word of ``chosen``. What a corpus without pairs cannot have of them is left
-    out. Raises ValueError for another word.
+    ``reads`` is what its metadata declares (see docs/extending.md): ``stage``, ``stage/split``, and
+    behind either ``:variants`` or another word of ``chosen``. What a corpus without pairs cannot
+    have of them is left out. Raises ValueError for another word.
     """
     found = [corpus(study)] if reads else []
     for one in reads:
@@ -292,7 +316,9 @@ def has_pairs(study: Study) -> bool:
 
 
 def chosen(study: Study, which: str = "") -> tuple[str, ...]:
-    """Variants of a study by a word: none, ``variants``, ``first_variants``, ``ablations`` or ``elsewhere``."""
+    """Variants of a study by a word: none, ``variants``, ``first_variants``, ``ablations`` or
+    ``elsewhere``.
+    """
     groups = {
         "": (BASE,),
         "variants": study.variants,
@@ -306,6 +332,8 @@ def chosen(study: Study, which: str = "") -> tuple[str, ...]:
 
 
 def elsewhere(study: Study) -> tuple[str, ...]:
-    """Captioners on each other's corpora, as variants ``a@b``: for each page, its own, and both across."""
+    """Captioners on each other's corpora, as variants ``a@b``: for each page, its own, and both
+    across.
+    """
     pages = study.ablations.elsewhere
     return tuple(name for page in pages for name in (page, f"{BASE}@{page}", f"{page}@{BASE}"))

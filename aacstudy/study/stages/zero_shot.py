@@ -1,4 +1,6 @@
-"""Stage zero_shot: losses of a phrase per class on held-out clips of one sound, beside the tagger's own logits."""
+"""Stage zero_shot: losses of a phrase per class on held-out clips of one sound, beside the tagger's
+own logits.
+"""
 
 from pathlib import Path
 
@@ -25,9 +27,9 @@ def single_sound(part: Corpus) -> pd.DataFrame:
 
 
 def build(artifact: Artifact, folder: Path, cores: int) -> None:
-    """``zero_shot.npz``: sums of −log p in nats of each class's phrase on the clips ``nll`` [clips, classes] and on
-    ``bank`` [training clips, classes]; ``tokens``, ``classes`` [classes]; each clip's class ``labels`` and the
-    tagger's logits ``tagger`` [clips, classes].
+    """``zero_shot.npz``: sums of −log p in nats of each class's phrase on the clips ``nll`` [clips,
+    classes] and on ``bank`` [training clips, classes]; ``tokens``, ``classes`` [classes]; each
+    clip's class ``labels`` and the tagger's logits ``tagger`` [clips, classes].
     """
     corpus, frames, encoder, speaker = (one.path for one in artifact.inputs)
     chosen, device = dict(artifact.parameters), use()
