@@ -294,7 +294,7 @@ class AblationOptions:
 
 @dataclass(frozen=True, config=EXACT)
 class StatisticsOptions:
-    """Intervals: clustered bootstrap over audios and seeds."""
+    """Intervals; what is neither a mean nor made of sums (R², mAP) resamples audios."""
 
     resamples: Positive = 1000
     confidence: Annotated[Number, Field(gt=0, lt=1)] = 0.95

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.stats import rankdata
 
 from aacstudy.analysis.retrieval import grid
-from aacstudy.analysis.statistics import paired_difference
+from aacstudy.analysis.statistics import paired
 from aacstudy.corpus import Corpus
 from aacstudy.models import frames as frame_files
 from aacstudy.models.checkpoint import load_captioner
+from aacstudy.options import StatisticsOptions
 from aacstudy.scoring.compiled import why_not
 from aacstudy.scoring.engine import Engine
 from aacstudy.scoring.matrix import Losses
@@ -54,7 +55,7 @@ def _compare(kind: str, rounded: list[Losses], exact: list[Losses]) -> dict:
         tables = [[grid.queries(one, direction, normaliser) for one in each] for each in (rounded, exact)]
         for k in KS:
             values = [np.stack([table[f"hit@{k}"] for table in of_seeds]) for of_seeds in tables]
-            change = paired_difference(*values, tables[0][0]["audio"].to_numpy()).interval
+            change = paired(*values, tables[0][0]["audio"].to_numpy(), StatisticsOptions()).interval
             result[f"minus float32: {direction} {normaliser} hit@{k}"] = change._asdict()
             print(f"{kind} minus float32: {direction} {normaliser:8s} hit@{k:<2d} {change.percent(2)}")
     for label in ("spearman per text query", "spearman per audio query"):

@@ -54,7 +54,7 @@ def test_other_queries_are_not_paired():
 
 
 def test_transfer_tells_matched_from_unmatched_by_the_signal():
-    found = ablation.transfer(matrices(10.0, audios=60), OPTIONS)
+    found = ablation.transfer(matrices(10.0, audios=60, seeds=3), OPTIONS)
     # ten nats over five tokens
     assert found["unmatched"].value - found["matched"].value == pytest.approx(2.0, abs=0.3)
     assert 0 < found["caption"].value < 1
@@ -66,12 +66,23 @@ def test_transfer_tells_matched_from_unmatched_by_the_signal():
 
 def test_a_change_that_helps_one_seed_and_hurts_another_is_not_clear():
     audios = np.repeat(np.arange(50), 2)
-    zeros = np.zeros((2, 100))
-    mixed = np.stack([np.full(100, 0.5), np.full(100, -0.4)]) + np.linspace(-0.1, 0.1, 100)
-    steady = np.stack([np.full(100, 0.5), np.full(100, 0.4)]) + np.linspace(-0.1, 0.1, 100)
-    table = ablation.compare(
-        {"m": (zeros, audios)},
-        {v: {"m": (x, audios)} for v, x in (("mixed", mixed), ("steady", steady))},
-        OPTIONS,
-    )
-    assert table["clear"].tolist() == [False, True]
+    found = []
+    for by_seed in ((0.5, -0.4, 0.5), (0.5, 0.4, 0.45)):
+        changed = np.array(by_seed)[:, None] + np.linspace(-0.1, 0.1, 100)
+        table = ablation.compare(
+            {"m": (np.zeros((3, 100)), audios)}, {"v": {"m": (changed, audios)}}, OPTIONS
+        )
+        found.append(bool(table["clear"][0]))
+    assert found == [False, True]
+
+
+def test_trainings_are_pooled_over_the_changes():
+    """One seed of a change is far off: its own three seeds could not say so, all changes' do."""
+    rng = np.random.default_rng(0)
+    audios, base = np.arange(50), rng.normal(size=(3, 50))
+    variants = {f"v{i}": {"m": (base + 0.3 * i + rng.normal(0, 0.1, (3, 1)), audios)} for i in range(6)}
+    alone = ablation.compare({"m": (base, audios)}, {"v5": variants["v5"]}, OPTIONS).iloc[0]
+    row = ablation.compare({"m": (base, audios)}, variants, OPTIONS).set_index("variant").loc["v5"]
+    assert row["difference"] == alone["difference"]
+    width = row["difference high"] - row["difference low"]
+    assert width < alone["difference high"] - alone["difference low"]

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_metrics import make_models
 
 from aacstudy.__main__ import main
@@ -33,7 +31,6 @@ from aacstudy.analysis.captions import (
 from aacstudy.analysis.captions import metrics as calls
 from aacstudy.analysis.captions.meteor import Meteor
 from aacstudy.analysis.captions.tokens import tokenised
-from aacstudy.analysis.statistics import bootstrap_of_sums, bootstrap_over_seeds
 from aacstudy.corpus import NO_EVENTS
 from aacstudy.corpus.soundscapes import grammar
 from aacstudy.corpus.tables import read_captions
@@ -237,18 +234,6 @@ def test_bad_options_say_what_is_wrong():
         plain(CANDIDATES, REFERENCES, tokenizer="spaces")
     with pytest.raises(ValueError, match="wants one or more candidates for each clip"):
         plain(CANDIDATES, REFERENCES, beams=[["a"], [], ["b"]])
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 4), st.integers(2, 12), st.integers(0, 99))
-def test_bootstrap_of_sums_is_the_mean_s_where_the_value_is_a_mean(seeds, n, seed):
-    values = np.random.default_rng(seed).normal(size=(seeds, n))
-    sums = np.stack([values, np.ones_like(values)], axis=2)
-    found = bootstrap_of_sums(sums, lambda rows: rows[:, 0] / rows[:, 1], resamples=50, seed=seed)
-    assert tuple(found)[:4] == pytest.approx(
-        tuple(bootstrap_over_seeds(values, np.arange(n), 50, seed))[:4], abs=1e-12
-    )
-    assert found.unit == bootstrap_over_seeds(values, np.arange(n), 50, seed).unit
 
 
 # --- PTB and METEOR, for real -------------------------------------------------------------------

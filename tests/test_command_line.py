@@ -289,7 +289,7 @@ def test_own_with_broken_recordings_stops_before_anything_is_made(capsys, record
 
 def test_data_is_for_studies_of_a_folder(capsys, recordings):
     message = refused(capsys, "run", "smoke", "--data", str(recordings))
-    assert "study smoke makes its own corpus" in message and "such as own" in message
+    assert "study smoke makes its own corpus" in message and "as in own" in message
 
 
 def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):

@@ -10,7 +10,7 @@ import pytest
 
 from aacstudy.analysis.retrieval import grid, methods, metrics
 from aacstudy.analysis.retrieval.methods import METHODS, ONLINE, TRANSDUCTIVE, Pool
-from aacstudy.analysis.statistics import paired_difference
+from aacstudy.analysis.statistics import paired
 from aacstudy.options import StatisticsOptions
 
 FEW = StatisticsOptions(resamples=200, seed=1)
@@ -183,8 +183,8 @@ def test_table_and_differences(a2t):
     compared = grid.compared(a2t, [reference], FEW)
     assert len(compared) == len(a2t) - 1 and (compared["p (Holm)"] >= compared["p"]).all()
     one = compared[(compared["method"] == "z") & (compared["mark"] == TRANSDUCTIVE)].iloc[0]
-    alone = paired_difference(
-        a2t["z", TRANSDUCTIVE].numbers("hit@1"), a2t[reference].numbers("hit@1"), np.arange(20), 200, 1
+    alone = paired(
+        a2t["z", TRANSDUCTIVE].numbers("hit@1"), a2t[reference].numbers("hit@1"), np.arange(20), FEW
     )
     assert (one["value"], one["low"], one["high"], one["p"]) == pytest.approx(
         (*alone.interval[:3], alone.p_value)

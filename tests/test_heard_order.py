@@ -13,9 +13,9 @@ from aacstudy.analysis.heard_order import (
     verdict,
     written,
 )
-from aacstudy.analysis.statistics import Interval
-from aacstudy.analysis.twoway import interval
+from aacstudy.analysis.statistics import Interval, over_seeds
 from aacstudy.corpus.audio import permute
+from aacstudy.options import StatisticsOptions
 
 
 def between(low, high):
@@ -98,7 +98,10 @@ def effects(remembers: bool, control, n: int = 60, seeds: int = 3) -> dict[str, 
                 cost = losses(encode(one, remembers), np.random.default_rng([seed, clip]))
                 right[row, seed, clip] = (cost[0] < cost[1]) == low_first[clip]
     own, blind, controlled = right
-    return {"over blind": interval(own - blind), "over permuted": interval(own - controlled)}
+    return {
+        "over blind": over_seeds(own - blind, np.arange((own - blind).shape[-1]), OPTIONS),
+        "over permuted": over_seeds(own - controlled, np.arange((own - controlled).shape[-1]), OPTIONS),
+    }
 
 
 def in_pieces(samples, seed):
@@ -139,6 +142,7 @@ EVENTS = pd.DataFrame(
     ],
     columns=["clip", "event", "onset", "offset"],
 )
+OPTIONS = StatisticsOptions()
 CLIPS = ["a", "b", "c", "d"]
 
 
@@ -167,12 +171,12 @@ def test_stated_orders_by_hand():
 def test_written_counts_over_seeds():
     right, wrong, none = "a dog barks then rain falls", "rain falls then a dog barks", "a dog barks"
     seeds = [[right, right, none, none], [right, none, none, none], [right, wrong, right, right]]
-    found = written(seeds, CLIPS, EVENTS)
+    found = written(seeds, CLIPS, EVENTS, OPTIONS)
     # On a: right three times; on b, where rain comes first: wrong, none, right.
     assert found.captions == 5 and found.order.value == pytest.approx(4 / 5) and found.order.n == 2
     assert found.stated.value == pytest.approx(5 / 6) and found.stated.n == 2
     assert found.order.low >= 0 and found.order.high <= 1
-    assert written([[none] * 4], CLIPS, EVENTS) is None
+    assert written([[none] * 4], CLIPS, EVENTS, OPTIONS) is None
 
 
 def test_writers():
@@ -187,8 +191,8 @@ def test_writers():
     said = {True: "a dog barks before rain falls", False: "rain falls before a dog barks"}
     knows = [[said[one] for one in first] for _ in range(3)]
     guesses = [[said[bool(one)] for one in rng.random(80) < 0.5] for _ in range(3)]
-    assert written(knows, names, events).order.low == 1
-    found = written(guesses, names, events).order
+    assert written(knows, names, events, OPTIONS).order.low == 1
+    found = written(guesses, names, events, OPTIONS).order
     assert found.low < 0.5 < found.high
 
 
@@ -206,13 +210,13 @@ def test_reversals_by_hand():
             [5.0, 5.0, 3.0, 5.0],
         ]
     )  # right; right pair, wrong order; a tie of both orders; a wrong pair
-    found = reversals([nll], owners, names)
+    found = reversals([nll], owners, names, OPTIONS)
     assert found.hit.value == pytest.approx((1 + 0 + 0.5 + 0) / 4)
     assert found.right_pair.value == pytest.approx(3 / 4)
     assert found.right_order.value == pytest.approx(1.5 / 3)
     assert found.hit.value == pytest.approx(found.right_pair.value * found.right_order.value)
     assert found.hit.n == 2 and found.hit.unit == "pairs, one seed"
-    nowhere = reversals([np.roll(np.where(np.eye(4) > 0, 0.0, 9.0), 2, axis=0)], owners, names)
+    nowhere = reversals([np.roll(np.where(np.eye(4) > 0, 0.0, 9.0), 2, axis=0)], owners, names, OPTIONS)
     assert nowhere.hit.value == 0 and nowhere.right_order is None
 
 
@@ -227,7 +231,7 @@ def test_a_deaf_system_finds_the_pair_and_guesses_its_order():
         (9.0 * (pair[:, None] != pair[owners]) + rng.normal(size=(len(names), len(owners))))
         for _ in range(seeds)
     ]
-    found = reversals(matrices, owners, names)
+    found = reversals(matrices, owners, names, OPTIONS)
     assert found.right_pair.value > 0.95 and found.right_order.low < 1 / 3 < found.right_order.high
-    hearing = reversals([one + 5 * other.T for one in matrices], owners, names)
+    hearing = reversals([one + 5 * other.T for one in matrices], owners, names, OPTIONS)
     assert hearing.hit.low > 0.9

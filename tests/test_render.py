@@ -91,7 +91,9 @@ def build_report(folder: Path) -> Path:
         ("Rank", "rank", "number", ""),
         ("Order", "order", "percent", "chance 50 %"),
     ]
-    index.index(out, study, notebooks, headlines, ROOT / "CITATION.cff")
+    index.index(
+        out, study, notebooks, ["**It works** in 1 of 2 <b>runs</b>."], headlines, ROOT / "CITATION.cff"
+    )
     return out
 
 

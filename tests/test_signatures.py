@@ -55,7 +55,7 @@ def matrix(seed, audios=60, match=2.0, noise=0.5, cost=3.0):
     [(2, 0.5, 60, ABSENT), (0, 0.5, 60, PRESENT), (0.4, 1, 12, CANNOT_TELL)],
 )
 def test_losses_that_ignore_the_audio(match, noise, audios, expected):
-    losses = [matrix(seed, audios, match, noise)[0] for seed in range(2)]
+    losses = [matrix(seed, audios, match, noise)[0] for seed in range(3)]
     found = signatures.separation(losses, matrix(0, audios)[1], OPTIONS)
     assert verdicts({"separation": found})["loss ignores the audio"] == expected
 

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from aacstudy.analysis.retrieval import grid, metrics
-from aacstudy.analysis.statistics import Interval, holm, keyed, over_seeds, paired
+from aacstudy.analysis.statistics import (
+    Interval,
+    SeedPart,
+    holm,
+    keyed,
+    linearised,
+    over_seeds,
+    paired,
+    pooled,
+    pooled_difference,
+)
 from aacstudy.analysis.tagging import mean_average_precision
 from aacstudy.options import StatisticsOptions
 
@@ -37,28 +47,43 @@ def compare(
 ) -> pd.DataFrame:
     """One row per variant and measure: its value, its paired difference to the base, Holm's p.
 
-    p is of these trained captioners: flipping signs over audios knows nothing of how trainings
-    vary, and the interval, of a few seeds, little. ``clear`` is stricter: the interval leaves 0 out
-    and every single seed has its sign. ``unit`` and ``n`` are those of the interval; p is adjusted
-    over all rows. Raises ValueError where a variant has other queries or seeds than the base.
+    How trainings vary is pooled over the base and all variants: each changes one thing in the same
+    captioner. p is of these trained captioners: flipping signs over audios knows nothing of other
+    trainings. ``clear``: the interval leaves 0 out. ``unit`` and ``n`` are those of the interval; p
+    is adjusted over all rows. Raises ValueError where a variant has other queries or seeds than the
+    base.
     """
-    rows = []
+    rows, parts = [], _seed_parts(base, variants)
     for variant, measure in ((variant, measure) for variant, found in variants.items() for measure in found):
         (values, audios), (own, clusters) = variants[variant][measure], base[measure]
         if values.shape != own.shape or (audios != clusters).any():
             raise ValueError(
                 f"{variant}: {measure} has values {values.shape} of other queries than the base's {own.shape}"
             )
-        value, change = over_seeds(values, clusters, options), paired(values, own, clusters, options)
+        seeds, seeds_of_change = parts.get(measure, (None, None))
+        value = over_seeds(values, clusters, options, seeds)
+        change = paired(values, own, clusters, options, seeds_of_change)
         difference, each = change.interval, (values - own).mean(axis=1)  # [seeds]
-        away = difference.low > 0 or difference.high < 0
         row = {"variant": variant, "measure": measure}
         row |= dict(zip(("value", "low", "high"), value[:3]))
         row |= dict(zip(("difference", "difference low", "difference high"), difference[:3]))
         row |= {"p": change.p_value, "n": value.n, "unit": value.unit, "by seed": each.tolist()}
-        rows.append(row | {"clear": away and bool((np.sign(each) == np.sign(each[0])).all())})
+        rows.append(row | {"clear": difference.low > 0 or difference.high < 0})
     table = pd.DataFrame(rows)
     return table.assign(p=holm(table["p"])) if rows else table
+
+
+def _seed_parts(
+    base: Mapping[str, Values], variants: Mapping[str, Mapping[str, Values]]
+) -> dict[str, tuple[SeedPart, SeedPart]]:
+    """By measure the seed part of a value and of a difference, where several seeds tell one."""
+    parts = {}
+    for measure, (own, clusters) in base.items():
+        shared = [found[measure][0] for found in variants.values() if measure in found]
+        if len(own) > 1 and shared and all(one.shape == own.shape for one in shared):
+            tables = linearised(np.stack([own, *shared]), clusters)
+            parts[measure] = (pooled(tables), pooled_difference(tables))
+    return parts
 
 
 def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:

@@ -83,7 +83,7 @@ def regress(table: pd.DataFrame, options: StatisticsOptions, target: str = "loss
     # [1, features, loss]: all that a fit needs are the sums of its outer products.
     whole = np.hstack([np.ones((len(loss), 1)), *designs.values(), loss[:, None]])
     products = (whole[:, :, None] * whole[:, None, :]).reshape(len(whole), -1)
-    once, draws, n = resampled_sums(products, clusters, options.resamples, options.seed)
+    once, draws, n = resampled_sums(products, clusters, options)
     moments = np.concatenate([once[None], draws]).reshape(-1, whole.shape[1], whole.shape[1])
 
     def r2(chosen: Sequence[int]) -> np.ndarray:

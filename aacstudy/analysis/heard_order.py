@@ -12,8 +12,8 @@ import pandas as pd
 
 from aacstudy.analysis.captions.errors import in_turn, said_order
 from aacstudy.analysis.retrieval.metrics import text_to_audio
-from aacstudy.analysis.statistics import Interval
-from aacstudy.analysis.twoway import interval, linearised
+from aacstudy.analysis.statistics import Interval, over_seeds
+from aacstudy.options import StatisticsOptions
 
 HEARS, NOT_DETECTED, UNDECIDED = "hears order", "not detected", "undecided"
 TEN_POINTS = 0.1  # an effect that may be there and is still called not detected
@@ -80,7 +80,7 @@ def stated_orders(captions: Sequence[str], clips: Sequence[str], events: pd.Data
 
 
 def written(
-    seeds: Sequence[Sequence[str]], clips: Sequence[str], events: pd.DataFrame, confidence: float = 0.95
+    seeds: Sequence[Sequence[str]], clips: Sequence[str], events: pd.DataFrame, options: StatisticsOptions
 ) -> Written | None:
     """Order in the captions [seeds][clips] of one captioner; None where no caption says one.
 
@@ -95,10 +95,10 @@ def written(
     if not stated.any():
         return None
     share = right.sum() / stated.sum()
-    order = interval(share + (right - share * stated) / stated.mean(), confidence)
-    order = order._replace(n=int(stated.any(axis=0).sum()), **_within(order))
-    share_stated = interval(stated, confidence)
-    return Written(order, share_stated._replace(**_within(share_stated)), int(stated.sum()))
+    units = np.arange(stated.shape[1])
+    order = over_seeds(share + (right - share * stated) / stated.mean(), units, options)
+    order = _within(order._replace(n=int(stated.any(axis=0).sum())))
+    return Written(order, over_seeds(stated, units, options), int(stated.sum()))
 
 
 class Reversals(NamedTuple):
@@ -110,7 +110,7 @@ class Reversals(NamedTuple):
 
 
 def reversals(
-    nll: Sequence[np.ndarray], owners: np.ndarray, clips: Sequence[str], confidence: float = 0.95
+    nll: Sequence[np.ndarray], owners: np.ndarray, clips: Sequence[str], options: StatisticsOptions
 ) -> Reversals:
     """Search of the pairs' clips by their captions of order: losses [clips, captions] per seed.
 
@@ -128,18 +128,17 @@ def reversals(
         best = matrix == matrix.min(axis=0)
         pairs.append((best & same_pair).sum(axis=0) / best.sum(axis=0))
     hits, pairs = np.stack(hits), np.stack(pairs)
-    hit, right_pair = (interval(linearised(one, unit), confidence) for one in (hits, pairs))
+    hit, right_pair = (over_seeds(one, unit, options) for one in (hits, pairs))
     order = None
     if pairs.any():
         share = hits.sum() / pairs.sum()
-        order = interval(linearised(share + (hits - share * pairs) / pairs.mean(), unit), confidence)
+        order = _within(over_seeds(share + (hits - share * pairs) / pairs.mean(), unit, options))
     found = (
-        one and one._replace(unit=one.unit.replace("audios", "pairs"), **_within(one))
-        for one in (hit, right_pair, order)
+        one and one._replace(unit=one.unit.replace("audios", "pairs")) for one in (hit, right_pair, order)
     )
     return Reversals(*found)
 
 
-def _within(share: Interval) -> dict[str, float]:
-    """The bounds of a share, which lies between 0 and 1."""
-    return {"low": max(share.low, 0.0), "high": min(share.high, 1.0)}
+def _within(share: Interval) -> Interval:
+    """A share lies between 0 and 1, and so do its bounds."""
+    return share._replace(low=max(share.low, 0.0), high=min(share.high, 1.0))

@@ -212,24 +212,15 @@ def _stronger_encoder(results: Results, corpus: str) -> Judged | None:
         f"{captions.high:+.3f}]"
     )
     tags = -1 if other.high < own.low else 1 if other.low > own.high else 0
-    signs = [
-        _sign(results, f"ablation.cnn14.{name}.minus_base") for name in ("t2a.hit@1", "captioning.cider_d")
-    ]
+    signs = [_sign(change) for change in changes]
     if not tags or 0 in signs:
         return measured, retrieval.n, CANNOT_TELL
     return measured, retrieval.n, REPRODUCED if signs == [tags, tags] else NOT_REPRODUCED
 
 
-def _sign(results: Results, key: str) -> int:
-    """1 or −1 where a difference is above or below 0 by its interval and in every seed, else 0.
-
-    Few seeds tell little of how trainings vary: an interval alone is too sure.
-    """
-    found = interval(results, key)
-    each = [value for name, value in results.items() if name.startswith(f"{key}.seed_")]
-    if found.low > 0 and all(value > 0 for value in each):
-        return 1
-    return -1 if found.high < 0 and all(value < 0 for value in each) else 0
+def _sign(change: Interval) -> int:
+    """1 or −1 where a difference is above or below 0 by its interval, else 0."""
+    return (change.low > 0) - (change.high < 0)
 
 
 def _hears(prefix: str):
@@ -292,8 +283,9 @@ def _frozen(results: Results, corpus: str) -> Judged | None:
     change = interval(results, "ablation.finetuned.t2a.hit@1.minus_base")
     if change is None:
         return None
-    sign = _sign(results, "ablation.finetuned.t2a.hit@1.minus_base")
-    verdict = {1: f"{NO}: fine-tuned is better", -1: f"{YES}: fine-tuned is worse"}.get(sign, CANNOT_TELL)
+    verdict = {1: f"{NO}: fine-tuned is better", -1: f"{YES}: fine-tuned is worse"}.get(
+        _sign(change), CANNOT_TELL
+    )
     return f"fine-tuned − frozen, text-to-audio hit@1 {_percent(change, points=True)}", change.n, verdict
 
 

@@ -16,7 +16,7 @@ from scipy.stats import chi2
 
 from aacstudy.analysis.retrieval.predictions import bounds
 from aacstudy.analysis.scorecard import interval
-from aacstudy.analysis.statistics import Interval, bootstrap_table
+from aacstudy.analysis.statistics import Interval, intervals_of
 from aacstudy.options import StatisticsOptions
 
 PRESENT, ABSENT, CANNOT_TELL, NOT_MEASURED = "present", "absent", "cannot tell", "not measured"
@@ -163,4 +163,4 @@ def measured(results: Mapping[str, float], confidence: float = 0.95) -> dict[str
 
 
 def _interval(values: np.ndarray, audios: np.ndarray, options: StatisticsOptions) -> Interval:
-    return bootstrap_table(values[None], audios, options.resamples, options.seed, options.confidence)[0]
+    return intervals_of(values[None], audios, options)[0]

@@ -1,7 +1,14 @@
-"""Intervals and tests whose unit is the audio.
+"""Intervals and tests whose unit is the audio: how audios and how trainings vary, estimated apart.
 
-An audio's captions are dependent, so resampling draws whole audios (clusters), never single
-captions. Seeds, where several exist, and audios are both resampled, crossed. `seed` decides all.
+A value's error has two sources. That of the audios is known well, from hundreds of them; that of
+the trainings from two or three seeds, so Student's t widens it, or it is pooled over several
+variants. Bootstrapping seeds and audios together counts the noise that they share twice, and takes
+three seeds for all there are (``python -m benchmarks.coverage``). An audio's captions are
+dependent, so they count as one.
+
+Not covered: another encoder, another draw of the corpus, other candidates in the pool. Source: the
+two-way table of Searle, Casella and McCulloch 1992, chapter 4; each half-width recovered and joined
+as in Zou and Donner, Statistics in Medicine 2008.
 """
 
 from collections.abc import Sequence
@@ -9,11 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtrit
 from statsmodels.stats.multitest import multipletests
 
 from aacstudy.options import StatisticsOptions
 
-_BLOCK = 1000  # resamples at a time: 1000 x 1045 audios are 8 MB
+_BLOCK = 1000  # sign flips or resamples at a time: 1000 x 1045 audios are 8 MB
+PERMUTATIONS = 10_000
 
 
 class Interval(NamedTuple):
@@ -56,137 +65,189 @@ def keyed(
     flat = {}
     if found is not None:
         flat = {prefix: found.value} | {
-            f"{prefix}.{end}": getattr(found, end) for end in ("low", "high", "n")
+            f"{prefix}.{end}": getattr(found, end)
+            for end in ("low", "high", "n")
+            if not np.isnan(getattr(found, end))
         }
     return flat | {f"{prefix}.seed_{seed}": float(value) for seed, value in zip(seeds, per_seed)}
 
 
-def bootstrap_over_seeds(
-    values, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> Interval:
-    """Percentile interval of the mean, resampling seeds and audios crossed.
+class SeedPart(NamedTuple):
+    """Mean square between seeds (``audios`` times the variance of their means) and its freedom."""
 
-    values `[seeds, n]`, clusters `[n]`: the audio of each row, any labels of one type. With one
-    seed (or values `[n]`) only audios are resampled, and the unit says so: such an interval leaves
-    out the variation between training runs. With few seeds that variation is estimated roughly.
-    Raises ValueError for unequal lengths or values that are not finite. Source: Owen, "The
-    pigeonhole bootstrap", Annals of Applied Statistics 2007.
+    mean_square: float
+    df: int
+
+
+def linearised(values, clusters) -> np.ndarray:
+    """Values [..., seeds, rows], clusters [rows] -> [..., seeds, audios] with the mean of the rows.
+
+    An audio counts by its rows: where audios have unequal numbers, the mean is a ratio of sums, and
+    this its first-order form. ValueError for unequal lengths and for values that are not finite.
+    """
+    values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
+    if values.ndim < 2 or clusters.ndim != 1 or values.shape[-1] != len(clusters) or 0 in values.shape:
+        raise ValueError(f"values {values.shape} and clusters {clusters.shape} must be [seeds, n] and [n]")
+    if not np.isfinite(values).all():
+        raise ValueError(f"values has a number that is not finite at {np.argwhere(~np.isfinite(values))[0]}")
+    unique, code = np.unique(clusters, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    sizes = np.bincount(code)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    sums = np.add.reduceat(values[..., order], starts, axis=-1)  # [..., seeds, audios]
+    mean = values.mean(axis=-1, keepdims=True)
+    return mean + (sums - sizes * mean) * len(unique) / len(clusters)
+
+
+def pseudo_values(whole, without) -> np.ndarray:
+    """The same for a value that is no mean, by leaving out each audio: [seeds, audios].
+
+    whole: the value of each seed; without: the value without each audio. Source: the jackknife,
+    Tukey 1958.
+    """
+    whole, without = np.asarray(whole, dtype=float), np.asarray(without, dtype=float)
+    return whole[:, None] + (without.shape[1] - 1) * (without.mean(axis=1, keepdims=True) - without)
+
+
+def pooled(variants) -> SeedPart:
+    """The seed part of a value, from all variants' linearised values [variants, seeds, audios]."""
+    variants = np.asarray(variants, dtype=float)
+    means = variants.mean(axis=2)  # [variants, seeds]
+    n_seeds, n = variants.shape[1:]
+    return SeedPart(float(n * means.var(axis=1, ddof=1).mean()), len(variants) * (n_seeds - 1))
+
+
+def pooled_difference(variants) -> SeedPart:
+    """The seed part of a difference of two variants [variants, seeds, audios], base included.
+
+    From how variants and seeds interact: what a seed does to all variants alike is in no difference
+    of theirs.
+    """
+    variants = np.asarray(variants, dtype=float)
+    means = variants.mean(axis=2)  # [variants, seeds]
+    rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    df = (means.shape[0] - 1) * (means.shape[1] - 1)
+    return SeedPart(float(2 * variants.shape[2] * (rest**2).sum() / df), df)
+
+
+def interval(table, confidence: float = 0.95, seed_part: SeedPart | None = None) -> Interval:
+    """Interval of the mean of linearised values [seeds, audios].
+
+    half² = t²(audios − 1) (MS_audio − MS_rest)₊ / SA + t²(df) MS_seed / SA. ``seed_part`` stands in
+    for the table's own S − 1 degrees of freedom. One seed leaves the trainings out, and the unit
+    says so; one audio has NaN for bounds.
+    """
+    table = np.atleast_2d(np.asarray(table, dtype=float))
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}, expected a share between 0 and 1, as 0.95")
+    n_seeds, n = table.shape
+    mean, of_audio, of_seed = table.mean(), table.mean(axis=0), table.mean(axis=1)
+    unit = _unit(n_seeds)
+    if n == 1:
+        return Interval(float(mean), float("nan"), float("nan"), n, unit)
+    between = n_seeds * of_audio.var(ddof=1)  # MS_audio
+    within, trainings = 0.0, 0.0
+    if n_seeds > 1:
+        noise = table - of_audio - of_seed[:, None] + mean
+        within = (noise**2).sum() / ((n_seeds - 1) * (n - 1))  # MS_rest
+        square, df = seed_part or SeedPart(n * of_seed.var(ddof=1), n_seeds - 1)
+        trainings = _t(df, confidence) ** 2 * square
+    half2 = (_t(n - 1, confidence) ** 2 * max(between - within, 0.0) + trainings) / table.size
+    half = float(np.sqrt(half2))
+    return Interval(float(mean), float(mean) - half, float(mean) + half, n, unit)
+
+
+def over_seeds(values, clusters, options: StatisticsOptions, seed_part: SeedPart | None = None) -> Interval:
+    """Interval of the mean of values `[seeds, n]` whose rows belong to audios, clusters `[n]`.
+
+    Values that are never negative have no negative bound, shares none above 1. ValueError for
+    unequal lengths or values that are not finite.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    return bootstrap_table(values[None], clusters, resamples, seed, confidence)[0]
+    made = interval(linearised(values, clusters), options.confidence, seed_part)
+    low = max(made.low, 0.0) if values.min() >= 0 else made.low
+    high = min(made.high, 1.0) if values.min() >= 0 and values.max() <= 1 else made.high
+    return made._replace(low=low, high=high)
 
 
-def over_seeds(values: np.ndarray, clusters, options: StatisticsOptions) -> Interval:
-    """`bootstrap_over_seeds` with a study's options."""
-    return bootstrap_over_seeds(values, clusters, options.resamples, options.seed, options.confidence)
+def intervals_of(values, clusters, options: StatisticsOptions) -> list[Interval]:
+    """`over_seeds` of each of values `[metrics, seeds, n]`."""
+    return [over_seeds(one, clusters, options) for one in np.asarray(values, dtype=float)]
 
 
-def paired(a, b, clusters, options: StatisticsOptions) -> Difference:
-    """`paired_difference` with a study's options."""
-    return paired_difference(a, b, clusters, options.resamples, options.seed, options.confidence)
-
-
-def bootstrap_table(
-    values, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> list[Interval]:
-    """`bootstrap_over_seeds` of many metrics at once, all on the same draws.
-
-    values `[metrics, seeds, n]`, clusters `[n]`. One interval per metric, each as if it were alone.
-    """
-    values = np.asarray(values, dtype=float)
-    n_metrics, n_seeds = values.shape[:2]
-    by_row, code, n_clusters = _check(values.reshape(-1, values.shape[2]).T, clusters)
-    sums, sizes = _cluster_sums(by_row, code, n_clusters)  # [clusters, metrics * seeds], [clusters]
-    rng = np.random.default_rng(seed)
-    draws = []
-    for weights in _weights(rng, n_clusters, resamples):
-        means = (weights @ sums) / (weights @ sizes)[:, None]
-        # One seed gets weight 1 in every resample: only the audios vary.
-        (seed_weights,) = _weights(rng, n_seeds, len(weights))
-        draws.append(np.einsum("rms,rs->rm", means.reshape(-1, n_metrics, n_seeds), seed_weights) / n_seeds)
-    low, high = np.quantile(np.concatenate(draws), _tails(confidence), axis=0)  # [metrics] each
-    points, unit = values.mean(axis=(1, 2)), _unit(n_seeds)
-    return [Interval(float(p), float(a), float(b), n_clusters, unit) for p, a, b in zip(points, low, high)]
-
-
-def bootstrap_of_sums(
-    sums, value, resamples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> Interval:
-    """Percentile interval of a value that is no mean but made of sums over audios, as BLEU is.
+def interval_of_sums(sums, value, options: StatisticsOptions) -> Interval:
+    """Interval of a value that is no mean but made of sums over audios, as BLEU is.
 
     sums `[seeds, audios, k]`: what each audio adds. `value` takes rows of sums `[m, k]` and returns
-    `[m]`. The point is the mean over seeds; the draws are those of `bootstrap_over_seeds`.
+    `[m]`. The point is the mean over seeds, the interval that of its pseudo-values.
     """
     sums = np.asarray(sums, dtype=float)
     if sums.ndim != 3 or 0 in sums.shape or not np.isfinite(sums).all():
         raise ValueError(f"sums has shape {sums.shape}, expected [seeds, audios, k] of finite numbers")
-    n_seeds, n = sums.shape[:2]
-    rng = np.random.default_rng(seed)
-    draws = []
-    for weights in _weights(rng, n, resamples):
-        per_seed = np.stack([np.asarray(value(weights @ one), dtype=float) for one in sums], axis=1)
-        (seed_weights,) = _weights(rng, n_seeds, len(weights))
-        draws.append((per_seed * seed_weights).sum(axis=1) / n_seeds)
-    low, high = np.quantile(np.concatenate(draws), _tails(confidence))
-    point = np.mean([np.asarray(value(one.sum(axis=0, keepdims=True)), dtype=float)[0] for one in sums])
-    return Interval(float(point), float(low), float(high), n, _unit(n_seeds))
+    total = sums.sum(axis=1, keepdims=True)  # [seeds, 1, k]
+    whole = [value(one)[0] for one in total]
+    return left_out(whole, [value(one) for one in total - sums], options)
 
 
-def resampled_sums(
-    rows, clusters, resamples: int = 1000, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sums over all rows, and over each bootstrap sample of whole clusters.
+def left_out(whole, without, options: StatisticsOptions) -> Interval:
+    """Interval of a value that is no mean: of each seed, and without each audio `[seeds, audios]`.
 
-    rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
+    The point is the mean over seeds; pseudo-values have a mean of their own, a little beside it.
     """
-    rows, code, n_clusters = _check(np.asarray(rows, dtype=float), clusters)
-    sums, _ = _cluster_sums(rows, code, n_clusters)  # [clusters, k]
-    rng = np.random.default_rng(seed)
-    draws = [weights @ sums for weights in _weights(rng, n_clusters, resamples)]
-    return rows.sum(axis=0), np.concatenate(draws), n_clusters
+    point, n_audios = float(np.mean(whole)), np.shape(without)[1]
+    if n_audios == 1:
+        return Interval(point, float("nan"), float("nan"), 1, _unit(len(whole)))
+    made = interval(pseudo_values(whole, without), options.confidence)
+    return made._replace(value=point, low=made.low - made.value + point, high=made.high - made.value + point)
 
 
-def paired_difference(
-    a, b, clusters, resamples: int = 1000, seed: int = 0, confidence: float = 0.95, permutations: int = 10_000
-) -> Difference:
+def paired(a, b, clusters, options: StatisticsOptions, seed_part: SeedPart | None = None) -> Difference:
     """Interval and sign-flip test of mean(a - b) on the same rows and seeds.
 
-    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. Interval as `bootstrap_over_seeds` of a
-    - b. The p-value is two-sided; each permutation flips the sign of whole clusters, averaged over
-    the seeds, and the observed one counts as one of them, so the smallest possible is 1 /
-    (permutations + 1). Its null is of audios, given these seeds. ValueError for unequal shapes.
+    a, b `[seeds, n]` (or `[n]`: one seed), clusters `[n]`. ValueError for unequal shapes.
     """
     a, b = (np.atleast_2d(np.asarray(one, dtype=float)) for one in (a, b))
     if a.shape != b.shape:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}: the rows and seeds must be paired")
-    return difference_table((a - b)[None], clusters, resamples, seed, confidence, permutations)[0]
+    (found,) = differences_of((a - b)[None], clusters, options)
+    if seed_part is None:
+        return found
+    return found._replace(interval=interval(linearised(a - b, clusters), options.confidence, seed_part))
 
 
-def difference_table(
-    differences,
-    clusters,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    permutations: int = 10_000,
-) -> list[Difference]:
-    """`paired_difference` of many comparisons at once, all on the same draws and sign flips.
+def differences_of(values, clusters, options: StatisticsOptions) -> list[Difference]:
+    """`paired` of many comparisons, values `[comparisons, seeds, n]` already a − b.
 
-    differences `[comparisons, seeds, n]`, already a − b; clusters `[n]`.
+    The p-value is two-sided; each permutation flips the sign of whole audios, averaged over the
+    seeds, and the observed one counts as one of them, so the smallest possible is 1 / (PERMUTATIONS
+    + 1). Its null is of audios, given these seeds. All comparisons share the sign flips.
     """
-    differences = np.asarray(differences, dtype=float)
-    intervals = bootstrap_table(differences, clusters, resamples, seed, confidence)
-    rows, code, n_clusters = _check(differences.mean(axis=1).T, clusters)  # [n, comparisons]
-    sums, _ = _cluster_sums(rows, code, n_clusters)  # [clusters, comparisons]
+    tables = linearised(np.asarray(values, dtype=float), clusters)  # [comparisons, seeds, audios]
+    rows = tables.mean(axis=1)
     # Sums in another order round differently: an equal permutation must count as equal.
-    limit = np.abs(sums.sum(axis=0)) - 1e-12 * np.abs(sums).sum(axis=0)
-    rng = np.random.default_rng([seed, 1])
-    extreme = np.zeros(len(differences), dtype=int)
-    for start in range(0, permutations, _BLOCK):
-        signs = 2.0 * rng.integers(0, 2, (min(_BLOCK, permutations - start), n_clusters)) - 1
-        extreme += np.count_nonzero(np.abs(signs @ sums) >= limit, axis=0)
-    p_values = (1 + extreme) / (1 + permutations)
-    return [Difference(interval, float(p)) for interval, p in zip(intervals, p_values)]
+    limit = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)
+    rng = np.random.default_rng([options.seed, 1])
+    extreme = np.zeros(len(rows), dtype=int)
+    for start in range(0, PERMUTATIONS, _BLOCK):
+        signs = 2.0 * rng.integers(0, 2, (min(_BLOCK, PERMUTATIONS - start), rows.shape[1])) - 1
+        extreme += np.count_nonzero(np.abs(signs @ rows.T) >= limit, axis=0)
+    p_values = (1 + extreme) / (1 + PERMUTATIONS)
+    return [Difference(interval(one, options.confidence), float(p)) for one, p in zip(tables, p_values)]
+
+
+def resampled_sums(rows, clusters, options: StatisticsOptions) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sums over all rows, and over each bootstrap sample of whole clusters.
+
+    rows `[n, k]`, clusters `[n]`. Returns `[k]`, `[resamples, k]` and the number of clusters.
+    """
+    rows = np.asarray(rows, dtype=float)
+    unique, code = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(rows) != len(code) or not np.isfinite(rows).all():
+        raise ValueError(f"{len(rows)} rows of finite numbers wanted, {len(code)} clusters: one for each")
+    sums = np.stack([np.bincount(code, column, len(unique)) for column in rows.T], axis=1)
+    rng = np.random.default_rng(options.seed)
+    draws = rng.multinomial(len(unique), np.full(len(unique), 1 / len(unique)), options.resamples)
+    return rows.sum(axis=0), draws @ sums, len(unique)
 
 
 def holm(pvalues) -> np.ndarray:
@@ -211,7 +272,7 @@ def student_interval(values, confidence: float = 0.95) -> Interval:
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), 1, "seed")
-    half = float(stats.t.ppf(_tails(confidence)[1], n - 1) * stats.sem(values))
+    half = _t(n - 1, confidence) * float(stats.sem(values))
     return Interval(mean, mean - half, mean + half, n, "seeds")
 
 
@@ -244,34 +305,5 @@ def _unit(n_seeds: int) -> str:
     return "audios, one seed" if n_seeds == 1 else f"audios, {n_seeds} seeds"
 
 
-def _tails(confidence: float) -> tuple[float, float]:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}, expected a share between 0 and 1, as 0.95")
-    return (1 - confidence) / 2, (1 + confidence) / 2
-
-
-def _weights(rng, n: int, resamples: int):
-    """Yield blocks `[some resamples, n]` of how often each of n units comes in n draws."""
-    for start in range(0, resamples, _BLOCK):
-        rows = min(_BLOCK, resamples - start)
-        drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
-
-
-def _cluster_sums(table, code, n_clusters: int):
-    """Sum rows `[n, metrics]` by cluster: `[clusters, metrics]`, and count them: `[clusters]`."""
-    sums = np.stack([np.bincount(code, column, n_clusters) for column in table.T], axis=1)
-    return sums, np.bincount(code, minlength=n_clusters).astype(float)
-
-
-def _check(values, clusters):
-    clusters = np.asarray(clusters)
-    if clusters.ndim != 1 or len(values) != len(clusters) or len(clusters) == 0:
-        raise ValueError(
-            f"{len(values)} rows of values, clusters of shape {clusters.shape}: one cluster per row"
-        )
-    if not np.isfinite(values).all():
-        row = np.argwhere(~np.isfinite(values))[0][0]
-        raise ValueError(f"values has a number that is not finite at row {row}")
-    unique, code = np.unique(clusters, return_inverse=True)
-    return values, code, len(unique)
+def _t(df: int, confidence: float) -> float:
+    return float(stdtrit(df, (1 + confidence) / 2))

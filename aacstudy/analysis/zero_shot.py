@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aacstudy.analysis.retrieval import compete, metrics, normalise
-from aacstudy.analysis.statistics import Difference, Interval, bootstrap_table, difference_table, keyed
+from aacstudy.analysis.statistics import Difference, Interval, differences_of, intervals_of, keyed
 from aacstudy.options import StatisticsOptions
 
 RAW = "raw"
@@ -60,7 +60,7 @@ def intervals(found: Mapping[str, np.ndarray], options: StatisticsOptions) -> di
     """Mean top-1 accuracy by name, over seeds and clips."""
     values = np.stack(list(found.values()))
     clips = np.arange(values.shape[2])
-    made = bootstrap_table(values, clips, options.resamples, options.seed, options.confidence)
+    made = intervals_of(values, clips, options)
     return dict(zip(found, made))
 
 
@@ -71,7 +71,7 @@ def over(
     others = [name for name in found if name != reference]
     values = np.stack([found[name] - found[reference] for name in others])
     clips = np.arange(values.shape[2])
-    made = difference_table(values, clips, options.resamples, options.seed, options.confidence)
+    made = differences_of(values, clips, options)
     return dict(zip(others, made))
 
 

@@ -131,6 +131,7 @@ def index(
     folder: Path,
     study: dict,
     notebooks: Sequence[tuple[str, str]],
+    sentences: Sequence[str],
     headlines: Sequence[tuple[str, str, str, str]],
     cff: Path | None,
 ) -> Path:
@@ -138,8 +139,9 @@ def index(
 
     `study`: name, description, parameters (by section), corpus (label → size), seeds.
     `notebooks`: (name, question) in order; the page of `name` is `<name>.html`.
-    `headlines`: (label, key, kind of `FORMS`, note); shown are `<key>.mean` (or `<key>`), its
-    95 % interval `<key>.low` to `<key>.high` and `<key>.n`.
+    `sentences`: what was found, in Markdown.
+    `headlines`: (label, key, kind of `FORMS`, note); shown are `<key>.mean` (or `<key>`), its 95 %
+    interval `<key>.low` to `<key>.high` and `<key>.n`.
     `cff`: a CITATION.cff that says how to cite.
     """
     records = read(folder)
@@ -149,6 +151,7 @@ def index(
     return html.write(
         folder / "index.html", "index.html.j2",
         question=QUESTION,
+        findings=[html.inline_markdown(one) for one in sentences],
         scorecard=html.scorecard_html(claims) if claims else "",
         citation=bibtex(cff) if cff else "",
         study=study | {"parameters": private(study["parameters"])},

@@ -13,8 +13,8 @@ import pandas as pd
 
 from aacstudy import paths
 from aacstudy.report import html, index
+from aacstudy.study.findings import measured
 from aacstudy.study.parameters import Study, StudyError
-from aacstudy.study.run import HEADLINES
 
 # What a key of results.json ends with where it is no number of its own.
 PARTS = re.compile(r"(.+)\.(low|high|n|seed_\d+)")
@@ -123,7 +123,7 @@ def compare(names: Sequence[str]) -> Path:
         path, "compare.html.j2",
         studies=[{"name": one.name, "link": _link(one.folder / "index.html", path)} for one in studies],
         warning=_warning(studies),
-        rows=[_row(studies, *headline) for headline in HEADLINES if headline[1] in set(table["number"])],
+        rows=[_row(studies, *one) for one in measured(studies[0].numbers) if one.key in set(table["number"])],
         table=html.table_html(table, caption, formats),
         parameters=html.table_html(changed, what, {}) if len(changed) else "",
     )  # fmt: skip

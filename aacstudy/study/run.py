@@ -19,30 +19,6 @@ from aacstudy.study.artifacts import Artifact, imported_modules, module_digest
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
 
-# Label, key in results.json, kind, and what to know beside it; rows of the index whose key was
-# measured.
-HEADLINES = (
-    ("Encoder: mAP on held-out tagging clips", "tagging.map", "percent", "one encoder; interval over clips"),
-    ("Text-to-audio hit@1", "t2a.hit@1", "percent", "each caption searches all audios"),
-    ("Audio-to-text hit@1, raw losses", "a2t.raw.hit@1", "percent", "any of the audio's captions on top"),
-    ("Audio-to-text hit@1, min-max", "a2t.min_max.hit@1", "percent", "per caption; ties broken by raw loss"),
-    ("Audio-to-text hit@1, z-score", "a2t.z.hit@1", "percent", "per caption"),
-    ("Min-max minus raw", "a2t.min_max_minus_raw.hit@1", "percent", "paired difference in points"),
-    ("Audio-to-text hit@1, PMI", "a2t.grid.pmi.online.hit@1", "percent", "prior from a bank, not from the "
-        "test pool"),
-    ("Share of loss variance between captions", "variance.caption", "percent", "the audio explains little of "
-        "it"),
-    ("… of their mean losses explained without audio", "bias.r2", "percent", "R² on words, n-grams and "
-        "syntax"),
-    ("Before-After accuracy, as published", "bat.accuracy", "percent", "no positions on the audio frames"),
-    ("… its blind control", "bat.blind", "percent", "the same captioner on other clips' audio"),
-    ("Before-After accuracy, frame positions", "bat.positions.accuracy", "percent", "sinusoids added to the "
-        "frames"),
-    ("… its blind control", "bat.positions.blind", "percent", ""),
-    ("… its own sound in drawn orders", "bat.positions.permuted_audio", "percent", "what is heard, but not "
-        "when"),
-)  # fmt: skip
-
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
 
 
@@ -132,7 +108,7 @@ def index_key(study: Study) -> str:
     cite = _citation()
     made_of = [
         study.parameters(),
-        HEADLINES,
+        module_digest(("aacstudy.study.findings",)),
         cite.read_text(encoding="utf-8") if cite else "",
         _package_digest(),
     ]
@@ -173,6 +149,7 @@ def run_notebook(study: Study, name: str) -> None:
 def build_index(study: Study) -> Path:
     """Merge the pages' numbers into results.json and write index.html."""
     from aacstudy.report import index
+    from aacstudy.study import findings
 
     out = paths.report(study.study)
     for page in (out / "pages").glob("*.json"):
@@ -186,9 +163,9 @@ def build_index(study: Study) -> Path:
         "seeds": list(study.seeds),
         "corpus": {label: results[key] for label, key in SIZES.items() if key in results},
     }
-    headlines = [row for row in HEADLINES if row[1] in results]
     titles = [(name, notebooks.read(name).title) for name in study.notebooks]
-    return index.index(out, about, titles, headlines, _citation())
+    found = (findings.sentences(results), findings.measured(results))
+    return index.index(out, about, titles, *found, _citation())
 
 
 def _citation() -> Path | None:

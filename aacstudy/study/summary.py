@@ -14,49 +14,10 @@ from pathlib import Path
 from aacstudy import paths
 from aacstudy.report import index
 from aacstudy.report.provenance import FOLDERS, private
+from aacstudy.study.findings import FINDINGS, measured, shown
 from aacstudy.study.parameters import Study, StudyError
-from aacstudy.study.run import HEADLINES, SIZES
+from aacstudy.study.run import SIZES
 
-# Question, what was measured, control or chance. ``{key:kind}`` is a number of results.json with
-# the interval it has; kind is one of index.FORMS. A study that lacks a number has no such row.
-FINDINGS = (
-    ("Does the encoder hear?", "mAP {tagging.map:percent}, {n.tagging.clips:size} tagging clips, one encoder",
-     "{chance.tagging.map:percent}"),
-    ("Does it caption?", "CIDEr-D {captioning.cider_d:score}",
-     "a random training caption {chance.captioning.cider_d:score}, the nearest clip's "
-     "{captioning.nearest.cider_d:score}"),
-    ("Text finds audio by raw loss", "hit@1 {t2a.hit@1:percent}", "{chance.t2a.hit@1:percent}"),
-    ("Audio finds text by raw loss", "hit@1 {a2t.raw.hit@1:percent}", "{chance.a2t.hit@1:percent}"),
-    ("… by min-max per caption (ties by raw loss)", "hit@1 {a2t.min_max.hit@1:percent}; "
-        "{a2t.min_max.hit@1.pessimistic_ties:percent} "
-     "to {a2t.min_max.hit@1.optimistic_ties:percent} by other tie orders",
-         "over raw {a2t.min_max_minus_raw.hit@1:points}"),
-    ("… by z-score per caption", "hit@1 {a2t.z.hit@1:percent}", "over raw {a2t.z_minus_raw.hit@1:points}"),
-    ("… by PMI: minus the log-mean-exp over the test audios",
-        "hit@1 {a2t.grid.pmi.transductive.hit@1:percent}", ""),
-    ("… the same prior from a bank of training clips, online", "hit@1 {a2t.grid.pmi.online.hit@1:percent}",
-     "the cost of not knowing the pool: {a2t.online_minus_transductive.pmi.hit@1:points}"),
-    ("Why does min-max work?", "subtracting each caption's maximum alone: hit@1 "
-        "{minmax.shift_by_max.a2t.hit@1:percent}; "
-     "min-max without the query in its statistics {minmax.leave_one_out.a2t.hit@1:percent}, with ties broken "
-     "by PMI "
-     "{minmax.ties.pmi.a2t.hit@1:percent}", "its scale alone {minmax.scale_about_max.a2t.hit@1:percent}"),
-    ("Where is the variance of the losses?", "{variance.caption:percent} between captions", "words alone "
-        "explain R² "
-     "{bias.r2:percent} of the captions' means, a trigram alone {bias.feature.trigram.r2:percent}"),
-    ("Does it hear order, as published (no frame positions)?", "Before-After {bat.accuracy:percent}, "
-        "{n.bat.items:size} items",
-     "blind {bat.blind:percent}"),
-    ("… with sinusoidal positions on the frames", "Before-After {bat.positions.accuracy:percent}",
-     "blind {bat.positions.blind:percent}; own sound in drawn orders "
-     "{bat.positions.permuted_audio:percent}"),
-    ("… with learned positions; trained on shuffled frames", "{bat.learned.accuracy:percent}; "
-        "{bat.shuffled.accuracy:percent}", ""),
-    ("Same two sounds in both orders: caption and clip both told apart",
-        "{pairs.base.reversed.group:percent} as published, "
-     "{pairs.positions.reversed.group:percent} with positions", "chance {chance.pairs.group:percent}, a deaf "
-         "scorer 0 %"),
-)  # fmt: skip
 # Heading and kind of the measures of chapter 8 that are shown.
 CHANGES = {
     "t2a.hit@1": ("text-to-audio hit@1, points", "points"),
@@ -66,7 +27,6 @@ CHANGES = {
 _CHANGE_HEAD = ("change", *(heading for heading, _ in CHANGES.values()))
 # of other studies: make study STUDY=
 COMMANDS = {"demo": "make study", "ablations": "make ablations"}
-NUMBER = re.compile(r"\{([\w.@-]+):(\w+)\}")
 Rows = list[str]  # of a Markdown table, without its head
 
 
@@ -115,8 +75,7 @@ def summary(runs: Sequence[Run]) -> str:
     for run in runs:
         interval = f"{100 * run.study.statistics.confidence:g} % interval"
         blocks = {  # head of a table, and its rows
-            ("question", "measured", "control or chance"): _finding_rows(run),
-            ("number", "value", interval, "n", "note"): _headline_rows(run),
+            ("number", f"value, {interval}", "n", "beside it"): _finding_rows(run),
             (): [f"- `{name}`: {_inline(record['answer'])}" for name, record in run.records.items()],
             ("", "claim or question", "published", "measured", "n", "verdict"): _claim_rows(run),
             _CHANGE_HEAD: _change_rows(run),
@@ -139,10 +98,9 @@ def summary(runs: Sequence[Run]) -> str:
 def findings(runs: Sequence[Run]) -> str:
     """The table of findings of the first run, whole; StudyError names the numbers that it lacks."""
     run = runs[0]
-    keys = [key for row in FINDINGS for cell in row for key, _ in NUMBER.findall(cell)]
-    if lacking := [key for key in keys if key not in run.results]:
+    if lacking := [one.key for one in FINDINGS if one.key not in run.results]:
         raise StudyError(f"study {run.study.study} cannot fill the findings: it has no {', '.join(lacking)}")
-    return _table(("question", "measured", "control or chance"), _finding_rows(run))
+    return _table(("number", "value", "n", "beside it"), _finding_rows(run))
 
 
 def ablations(runs: Sequence[Run]) -> str:
@@ -218,19 +176,10 @@ def _fact_rows(run: Run) -> Rows:
 
 
 def _finding_rows(run: Run) -> Rows:
-    known = [
-        row for row in FINDINGS if all(key in run.results for cell in row for key, _ in NUMBER.findall(cell))
-    ]
-
-    def number(match: re.Match) -> str:
-        return _shown(run.results, *match.groups())
-
-    return _rows([NUMBER.sub(number, cell) for cell in row] for row in known)
-
-
-def _headline_rows(run: Run) -> Rows:
-    shown = [index.headline(run.results, *row) for row in HEADLINES if row[1] in run.results]
-    return _rows((row["label"], row["value"], row["interval"], row["n"], row["note"]) for row in shown)
+    return _rows(
+        (one.label, shown(run.results, one.key, one.kind), run.results.get(f"{one.key}.n"), one.note)
+        for one in measured(run.results)
+    )
 
 
 def _claim_rows(run: Run) -> Rows:
@@ -248,18 +197,9 @@ def _change_rows(run: Run) -> Rows:
             about = (
                 Study.load(f"ablations/{name}").description.removeprefix("The demo with ").rstrip(".") or name
             )
-            shown = [_shown(run.results, *one).replace(" points", "") for one in keys.items()]
-            rows.append((about, *shown))
+            changes = [shown(run.results, *one).replace(" points", "") for one in keys.items()]
+            rows.append((about, *changes))
     return _rows(rows)
-
-
-def _shown(results: Mapping[str, float], key: str, kind: str) -> str:
-    """A number with its interval: `41.1 % [36.9, 45.5]`; a dash where it was not measured."""
-    (value, low, high), unit = index.formatted(results, key, kind)
-    if value is None:
-        return "–"
-    ends = f" [{low}, {high}]" if low and high else ""
-    return f"{value}{f' {unit}' if unit else ''}{ends}"
 
 
 def _table(head: Sequence[str], rows: Rows) -> str:

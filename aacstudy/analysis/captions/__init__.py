@@ -21,7 +21,7 @@ import pandas as pd
 from aacstudy.analysis.captions import assets as files
 from aacstudy.analysis.captions import metrics as calls
 from aacstudy.analysis.captions.tokens import tokenised
-from aacstudy.analysis.statistics import Interval, bootstrap_of_sums, over_seeds
+from aacstudy.analysis.statistics import Interval, interval_of_sums, over_seeds
 from aacstudy.options import StatisticsOptions
 
 # Name and what it is called in tables, in the order of tables.
@@ -63,9 +63,9 @@ class Evaluation:
 
     corpus: corpus values [seeds, metrics]. each: by seed the scores of each caption [captions,
     metrics]; metrics of the whole list alone (``words``) have none. intervals: mean of the corpus
-    values over seeds, clips and seeds resampled; none for counts of different words and captions,
-    which a resample with repetitions cannot estimate. CIDEr-D's word weights stay those of the
-    whole corpus. missing: metric -> why it was not computed. about: tokenizer and versions.
+    values over seeds; none for counts of different words and captions. CIDEr-D's word weights stay
+    those of the whole corpus. missing: metric -> why it was not computed. about: tokenizer and
+    versions.
     """
 
     corpus: pd.DataFrame
@@ -199,12 +199,13 @@ def _evaluation(
 ) -> Evaluation:
     names = [name for name in wanted if name in seeds[0].corpus]
     missing = {name: _reason(name, reasons) for name in wanted if name not in names}
-    draw = (options.resamples, options.seed, options.confidence)
     intervals = {}
     for name in names:
         if name in seeds[0].sums:
             values = seeds[0].sums[name][1]
-            intervals[name] = bootstrap_of_sums(np.stack([one.sums[name][0] for one in seeds]), values, *draw)
+            intervals[name] = interval_of_sums(
+                np.stack([one.sums[name][0] for one in seeds]), values, options
+            )
         elif name in seeds[0].each:
             each = np.stack([one.each[name] for one in seeds])
             intervals[name] = over_seeds(each, np.arange(each.shape[1]), options)

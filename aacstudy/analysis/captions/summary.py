@@ -62,7 +62,7 @@ def faults(
 ) -> pd.DataFrame:
     """Shares of captions by ``fault``, ``row`` (its words), ``what`` (system), with intervals.
 
-    systems: captions [seeds][captions]. clips: the clip of each caption; whole ones are resampled.
+    systems: captions [seeds][captions]. clips: the clip of each caption; the unit of the intervals.
     """
     rows = []
     for what, seeds in systems.items():

@@ -100,7 +100,7 @@ def as_text(found: Evaluation) -> str:
         f"{found.about['aac-metrics']}"
     )
     java = f"; Java {found.about['Java']}" if found.about["Java"] else ""
-    return "\n".join([*lines, f"{about}{java}; 95 % intervals by bootstrap over clips"])
+    return "\n".join([*lines, f"{about}{java}; 95 % intervals over clips"])
 
 
 def _listed(names: list[str]) -> str:

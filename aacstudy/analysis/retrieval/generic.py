@@ -12,7 +12,7 @@ import pandas as pd
 from aacstudy.analysis.retrieval import metrics, predictions
 from aacstudy.analysis.retrieval.methods import Pool
 from aacstudy.analysis.retrieval.theory import CANNOT_TELL, HELD, MARGIN, REFUTED, Way, min_max
-from aacstudy.analysis.statistics import Interval, bootstrap_table
+from aacstudy.analysis.statistics import Interval, intervals_of
 from aacstudy.options import StatisticsOptions
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -106,11 +106,5 @@ def verdict(gain: Interval, fall: Interval, margin: float = MARGIN) -> str:
 def _interval(values: np.ndarray, options: StatisticsOptions) -> Interval:
     """Of values `[seeds, audios]`, over the audios that have one."""
     asked = ~np.isnan(values).any(axis=0)
-    made = bootstrap_table(
-        values[None][:, :, asked],
-        np.flatnonzero(asked),
-        options.resamples,
-        options.seed,
-        options.confidence,
-    )
+    made = intervals_of(values[None][:, :, asked], np.flatnonzero(asked), options)
     return made[0]

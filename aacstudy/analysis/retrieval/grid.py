@@ -16,10 +16,11 @@ from aacstudy.analysis.retrieval.normalise import NORMALISERS, raw
 from aacstudy.analysis.statistics import (
     Difference,
     Interval,
-    bootstrap_table,
-    difference_table,
+    differences_of,
     holm,
+    intervals_of,
     keyed,
+    left_out,
     over_seeds,
     variance_shares,
 )
@@ -94,24 +95,33 @@ def chance(matrix: Matrix, direction: str, ks: Sequence[int] = CURVE) -> pd.Seri
 def variance(matrices: Sequence[Matrix], options: StatisticsOptions) -> pd.DataFrame:
     """Shares of the loss variance from captions, audios and their interaction, with intervals.
 
-    Means over seeds. The interval resamples audios (rows) with their captions, and seeds, both with
-    replacement. It is centred on the value: a resample holds matching pairs about twice as often as
-    the sample, which shifts its interaction.
+    Means over seeds; the interval is that of pseudo-values, each without an audio and its captions.
     """
-    rng = np.random.default_rng(options.seed)
-    losses = [mean_loss(one) for one in matrices]
-    shares = pd.DataFrame([variance_shares(one) for one in losses])
-    draws = []
-    for _ in range(min(options.resamples, 200)):  # enough for shares whose interval is narrow
-        seed = rng.integers(len(matrices))
-        loss, owners = losses[seed], matrices[seed].owners
-        audios = rng.integers(len(loss), size=len(loss))
-        captions = np.concatenate([np.flatnonzero(owners == audio) for audio in audios])
-        draws.append(variance_shares(loss[np.ix_(audios, captions)]))
-    tail = (1 - options.confidence) / 2
-    around = pd.DataFrame(draws) - pd.DataFrame(draws).mean() + shares.mean()
-    low, high = (around.quantile(q).clip(0, 1) for q in (tail, 1 - tail))
-    return pd.DataFrame({"value": shares.mean(), "low": low, "high": high})
+    owners = matrices[0].owners
+    whole = pd.DataFrame([variance_shares(mean_loss(one)) for one in matrices])
+    without = np.stack([_shares_without(mean_loss(one), owners) for one in matrices])
+    found = [left_out(whole[name], without[:, :, i], options) for i, name in enumerate(whole)]
+    table = pd.DataFrame([one._asdict() for one in found], index=whole.columns)
+    return table[["value", "low", "high"]].clip(0, 1)
+
+
+def _shares_without(loss: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """`variance_shares` without each audio and its captions `[audios, 3]`, by three products."""
+    loss = loss - loss.mean()
+    of_audio = np.eye(len(loss))[owners]  # [captions, audios]
+    by_owner, squares = loss @ of_audio, loss**2 @ of_audio  # [audios, audios]
+    rows, columns = loss.sum(axis=1), loss.sum(axis=0)
+    audios, captions = len(loss) - 1, len(owners) - np.bincount(owners, minlength=len(loss))
+    size = audios * captions  # of what is left without each
+    mean = (loss.sum() - rows - by_owner.sum(axis=0) + by_owner.diagonal()) / size
+    square = (loss**2).sum(axis=1)
+    total = (square.sum() - square - squares.sum(axis=0) + squares.diagonal()) / size - mean**2
+    own = (columns - loss[owners, np.arange(len(owners))]) ** 2
+    left = (columns**2).sum() - 2 * loss @ columns + square - np.bincount(owners, own, len(loss))
+    caption = left / (captions * audios**2) - mean**2
+    left = (rows[:, None] - by_owner) ** 2
+    audio = (left.sum(axis=0) - left.diagonal()) / (audios * captions**2) - mean**2
+    return np.stack([caption, audio, total - caption - audio], axis=1) / total[:, None]
 
 
 def retrieval_results(
@@ -228,10 +238,10 @@ def table(cells: dict[tuple[str, str], Cell], options: StatisticsOptions) -> pd.
 def intervals(
     cells: dict[tuple[str, str], Cell], shown: Sequence[str], options: StatisticsOptions
 ) -> dict[tuple[tuple[str, str], str], Interval]:
-    """Intervals by cell and metric, all on the same draws."""
+    """Intervals by cell and metric."""
     keys = [(key, metric) for key in cells for metric in shown]
     each = np.stack([cells[key].numbers(metric) for key, metric in keys])
-    found = bootstrap_table(each, _clusters(cells), options.resamples, options.seed, options.confidence)
+    found = intervals_of(each, _clusters(cells), options)
     return dict(zip(keys, found))
 
 
@@ -241,9 +251,9 @@ def differences(
     options: StatisticsOptions,
     metric: str = "hit@1",
 ) -> list[Difference]:
-    """Paired differences a − b of pairs of cells, all on the same draws and sign flips."""
+    """Paired differences a − b of pairs of cells, all on the same sign flips."""
     each = np.stack([cells[a].numbers(metric) - cells[b].numbers(metric) for a, b in pairs])
-    return difference_table(each, _clusters(cells), options.resamples, options.seed, options.confidence)
+    return differences_of(each, _clusters(cells), options)
 
 
 def compared(
@@ -303,7 +313,7 @@ def by_bank_size(
             rows.append({"method": method.name, "audios": size})
             hits.append(np.mean(found, axis=0))
     clusters = np.arange(hits[0].shape[1])
-    found = bootstrap_table(np.stack(hits), clusters, options.resamples, options.seed, options.confidence)
+    found = intervals_of(np.stack(hits), clusters, options)
     return pd.DataFrame([row | one._asdict() for row, one in zip(rows, found)])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from aacstudy.analysis.retrieval import theory
 from aacstudy.analysis.retrieval.theory import CANNOT_TELL, HELD, MARGIN, REFUTED
-from aacstudy.analysis.statistics import Interval, difference_table, keyed
+from aacstudy.analysis.statistics import Interval, differences_of, keyed
 from aacstudy.options import StatisticsOptions
 
 UPPER_TAIL, LOCATION, SCALE, BOTH = "upper tail", "location", "scale", "both"
@@ -85,7 +85,7 @@ def tested(found: Mapping[str, np.ndarray], options: StatisticsOptions) -> dict[
     """All predictions by name; found: hit@1 `[seeds, audios]` by way, of `theory.measure`."""
     values = np.stack([found[one.first] - found[one.second] for one in PREDICTIONS])
     audios = np.arange(values.shape[2])
-    made = difference_table(values, audios, options.resamples, options.seed, options.confidence)
+    made = differences_of(values, audios, options)
     return {
         one.name: Tested(one, difference.interval, one.rule(difference.interval))
         for one, difference in zip(PREDICTIONS, made)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from aacstudy.analysis.statistics import Interval, bootstrap_table
+from aacstudy.analysis.statistics import Interval, intervals_of
 from aacstudy.options import StatisticsOptions
 
 # What an audio is to a caption that names two sounds.
@@ -100,13 +100,7 @@ def hits(
         [np.take_along_axis(fits, one, axis=0).any(axis=0)[asked] for one in top]
         for fits in (every, exact, own)
     ]
-    made = bootstrap_table(
-        np.array(values, dtype=float),
-        np.asarray(owners)[asked],
-        options.resamples,
-        options.seed,
-        options.confidence,
-    )
+    made = intervals_of(np.array(values, dtype=float), np.asarray(owners)[asked], options)
     return dict(zip(("semantic", "exact", "own"), made))
 
 
@@ -129,11 +123,5 @@ def _row(values: np.ndarray, owners: np.ndarray, options: StatisticsOptions) -> 
     some = ~np.isnan(values).any(axis=0)
     if not some.any():
         return dict.fromkeys(("value", "low", "high"), np.nan) | {"n": 0, "captions": 0}
-    (made,) = bootstrap_table(
-        values[None][:, :, some],
-        np.asarray(owners)[some],
-        options.resamples,
-        options.seed,
-        options.confidence,
-    )
+    (made,) = intervals_of(values[None][:, :, some], np.asarray(owners)[some], options)
     return dict(zip(("value", "low", "high", "n"), made)) | {"captions": int(some.sum())}

@@ -15,7 +15,7 @@ import pandas as pd
 
 from aacstudy.analysis.retrieval import compete, metrics, normalise
 from aacstudy.analysis.retrieval.methods import Pool
-from aacstudy.analysis.statistics import Interval, bootstrap_table
+from aacstudy.analysis.statistics import Interval, intervals_of
 from aacstudy.options import StatisticsOptions
 
 Way = Callable[[Pool], np.ndarray]
@@ -150,10 +150,10 @@ def measure(pools: Sequence[Pool], k: int = 1) -> dict[str, np.ndarray]:
 
 
 def intervals(found: Mapping, options: StatisticsOptions) -> dict[object, Interval]:
-    """Mean over seeds and audios of each entry `[seeds, audios]`, all on the same draws."""
+    """Mean over seeds and audios of each entry `[seeds, audios]`."""
     values = np.stack(list(found.values()))
     audios = np.arange(values.shape[2])
-    made = bootstrap_table(values, audios, options.resamples, options.seed, options.confidence)
+    made = intervals_of(values, audios, options)
     return dict(zip(found, made))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from aacstudy.analysis.twoway import interval, linearised, pooled, pooled_difference, pseudo_values
+from aacstudy.analysis.statistics import interval, linearised, pooled, pooled_difference, pseudo_values
 from benchmarks.coverage import AUDIOS, CASES, METHODS, SEEDS, run
 
 
@@ -141,4 +141,4 @@ def test_coverage():
     worst = found["difference, F = 50"]
     # what it replaces fails where trainings decide
     assert worst["crossed bootstrap"]["coverage"] < 0.88
-    assert worst["two-way, pooled"]["width"] < 0.6 * worst["two-way"]["width"]
+    assert worst["two-way, pooled"]["width"] < 0.75 * worst["two-way"]["width"]
