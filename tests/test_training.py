@@ -348,6 +348,7 @@ def test_weighted_average_precision_is_sklearns(rounded):
 def test_interval_of_a_class_that_a_resample_may_lose():
     labels, scores = tagged(n=12, classes=2)
     labels[:, 1] = np.arange(12) == 5
+    assert mean_average_precision(labels, scores, StatisticsOptions(), minus=scores)[:3] == (0, 0, 0)
     found = mean_average_precision(labels, scores, StatisticsOptions(resamples=200))
     assert np.isfinite(found[:3]).all()
 

@@ -31,6 +31,7 @@ MEASURES = {
     "a2t.min_max.hit@1": ("a2t", "min_max", "hit@1"),
     "a2t.z.hit@1": ("a2t", "z", "hit@1"),
 }
+CHANGE = ("difference", "difference low", "difference high", "n", "unit")
 Values = tuple[np.ndarray, np.ndarray]  # [seeds, n] and the audio of each of the n
 
 
@@ -91,9 +92,8 @@ def results(table: pd.DataFrame, seeds: Sequence[int]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         key = f"ablation.{row['variant']}.{row['measure']}"
-        change = ("difference", "difference low", "difference high", "n", "unit")
         flat |= keyed(key, _interval(row)) | keyed(
-            f"{key}.minus_base", _interval(row, change), row["by seed"], seeds
+            f"{key}.minus_base", _interval(row, CHANGE), row["by seed"], seeds
         )
     return flat
 
@@ -142,13 +142,18 @@ def sum_or_mean(matrices: Sequence[grid.Matrix], options: StatisticsOptions) -> 
 def encoders(
     scored: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], options: StatisticsOptions
 ) -> pd.DataFrame:
-    """mAP of each variant's encoder, from held-out scores and labels [clips, classes]."""
-    rows = []
+    """mAP of each variant's encoder, and minus the base's, paired by clip.
+
+    scored: held-out scores and labels [clips, classes], those of ``base`` first.
+    """
+    rows, base = [], next(iter(scored.values()))[0].to_numpy()
     for variant, (scores, labels) in scored.items():
-        labels = labels.to_numpy().astype(bool)
-        value = mean_average_precision(labels, scores.to_numpy(), options)
-        chance = float(labels[:, labels.any(axis=0)].mean(axis=0).mean())
-        rows.append({"variant": variant} | value._asdict() | {"chance": chance})
+        known = (labels.to_numpy().astype(bool), scores.to_numpy(), options)
+        value, change = mean_average_precision(*known), mean_average_precision(*known, minus=base)
+        row = {"variant": variant} | value._asdict()
+        row |= dict(zip(("difference", "difference low", "difference high"), change[:3]))
+        chance = float(known[0][:, known[0].any(axis=0)].mean(axis=0).mean())
+        rows.append(row | {"chance": chance})
     return pd.DataFrame(rows)
 
 
@@ -157,7 +162,8 @@ def encoder_results(table: pd.DataFrame, base: str = "base") -> dict[str, float]
     flat: dict[str, float] = {}
     for row in table.to_dict("records"):
         if row["variant"] != base:
-            flat |= keyed(f"ablation.{row['variant']}.tagging.map", _interval(row))
+            key = f"ablation.{row['variant']}.tagging.map"
+            flat |= keyed(key, _interval(row)) | keyed(f"{key}.minus_base", _interval(row, CHANGE))
     return flat
 
 

@@ -18,11 +18,27 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return result
 
 
-def mean_average_precision(labels: np.ndarray, scores: np.ndarray, options: StatisticsOptions) -> Interval:
+def mean_average_precision(
+    labels: np.ndarray, scores: np.ndarray, options: StatisticsOptions, minus: np.ndarray | None = None
+) -> Interval:
     """mAP over the classes that occur, with a bootstrap interval over clips.
 
-    labels bool [clips, classes], scores [clips, classes]. A resample weighs clips; average
-    precision with weights is that of scikit-learn, for all resamples at once.
+    labels bool [clips, classes], scores [clips, classes]. ``minus``: another encoder's scores of
+    the same clips, whose mAP is subtracted in every resample: a paired difference.
+    """
+    means = _resampled(labels, scores, options)
+    if minus is not None:
+        means = means - _resampled(labels, minus, options)
+    tail = (1 - options.confidence) / 2
+    low, high = np.quantile(means[1:], [tail, 1 - tail])
+    return Interval(float(means[0]), float(low), float(high), len(labels), "clips, one encoder")
+
+
+def _resampled(labels: np.ndarray, scores: np.ndarray, options: StatisticsOptions) -> np.ndarray:
+    """mAP of the sample and of each resample [1 + resamples], the same clips for any scores.
+
+    A resample weighs clips; average precision with weights is that of scikit-learn, for all
+    resamples at once.
     """
     rng = np.random.default_rng(options.seed)
     n = len(labels)
@@ -39,7 +55,4 @@ def mean_average_precision(labels: np.ndarray, scores: np.ndarray, options: Stat
         precision = found / np.maximum(np.cumsum(w, axis=1)[:, threshold], 1e-12)
         with np.errstate(invalid="ignore"):
             per_class.append((precision * w * hit).sum(axis=1) / found[:, -1])
-    means = np.nanmean(np.stack(per_class), axis=0)
-    tail = (1 - options.confidence) / 2
-    low, high = np.quantile(means[1:], [tail, 1 - tail])
-    return Interval(float(means[0]), float(low), float(high), n, "clips, one encoder")
+    return np.nanmean(np.stack(per_class), axis=0)
