@@ -37,8 +37,8 @@ help: ## this list
 
 setup: $(READY) ## install the locked packages into .venv (study, test, lab, bench and lint do it themselves)
 
-study: $(READY) ## run a study and write its reports: STUDY=demo (a file in studies/), DATA=folder for your own recordings
-	$(RUN) -m aacstudy run "$(STUDY)"$(if $(DATA), --data "$(DATA)") --cores $(CORES)
+study: $(READY) ## run a study and write its reports: STUDY=demo (a file in studies/), DATA=folder for your own recordings, CAPTIONER=study
+	$(RUN) -m aacstudy run "$(STUDY)"$(if $(DATA), --data "$(DATA)")$(if $(CAPTIONER), --captioner "$(CAPTIONER)") --cores $(CORES)
 
 ablations: $(READY) ## the demo beside every change of studies/ablations, and the whole scorecard: half an hour
 	$(RUN) -m aacstudy run ablations --cores $(CORES)

@@ -39,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    def with_captioner(added: argparse.ArgumentParser) -> None:
+        text = "the study whose captioner hears your recordings (default: the best at hand)"
+        added.add_argument("--captioner", metavar="STUDY", help=text)
+
     def with_study(added: argparse.ArgumentParser, default: str | None = None) -> argparse.ArgumentParser:
         added.add_argument(
             "study",
@@ -57,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FOLDER",
             help="your recordings and captions.csv, or what holds Clotho or AudioCaps",
         )
+        with_captioner(added)
         added.add_argument(
             "--cores", type=int, default=cores(), metavar="N", help="default: all (%(default)s)"
         )
@@ -78,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--study", default="demo", help="default: %(default)s")
     asked.add_argument("--overrides", default="{}", metavar="JSON", help="sections of the study to change")
     asked.add_argument("--data", metavar="FOLDER", help="your recordings, for a study such as own")
+    with_captioner(asked)
     asked.add_argument("--k", type=int, default=5, metavar="N", help="results shown (default: %(default)s)")
     asked.add_argument("--seed", type=int, help="of the captioner; default: the study's first")
     several = command("compare", _compare, "one page of several studies side by side")
@@ -183,7 +189,26 @@ def _overrides(options) -> dict:
         raise ValueError('--overrides wants sections, such as {"corpus": {"train": 200}}')
     if options.data:
         overrides.setdefault("corpus", {})["root"] = str(Path(options.data).resolve())
-    return overrides
+    return _with_captioner(options, overrides)
+
+
+def _with_captioner(options, overrides: dict) -> dict:
+    """The captioner of a study that trains none: the one asked for, or the best at hand."""
+    from aacstudy.study import run
+    from aacstudy.study.parameters import Study
+
+    asked, own = options.captioner, Study.load(options.study).captioner_from
+    if asked and not own:
+        raise ValueError(
+            f"study {options.study} trains its own captioner; --captioner is for studies such as own"
+        )
+    if not asked:
+        if "captioner_from" in overrides or own != "demo":
+            return overrides
+        asked, said = run.best_captioner()
+        print(said, file=sys.stderr)
+    teacher = Study.load(asked)
+    return {"seeds": list(teacher.seeds)} | overrides | {"captioner_from": asked}
 
 
 def _study(options):
@@ -197,8 +222,8 @@ def _run(options) -> int:
     from aacstudy.study.parameters import Study
 
     started = time.time()
-    study = _study(options)
     overrides = _overrides(options)
+    study = Study.load(options.study, overrides)
     if options.data and study.corpus.name == "soundscapes":
         raise ValueError(
             f"study {options.study} makes its own corpus; --data (DATA=) is for a folder, as in own"

@@ -39,6 +39,7 @@ NOTEBOOKS = [
     "07_before_after",
     "08_ablations",
     "09_scorecard",
+    "10_own_recordings",
 ]
 
 

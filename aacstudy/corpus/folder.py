@@ -1,4 +1,7 @@
-"""Your own recordings: a folder of audio files and one CSV of captions (`tables.captions`)."""
+"""Your own recordings: a folder of audio files, and one CSV of captions (`tables.captions`).
+
+Without a CSV the recordings have no captions: they can be captioned and searched.
+"""
 
 import os
 from functools import lru_cache
@@ -15,7 +18,7 @@ from aacstudy.options import CorpusOptions
 SPLIT = "test"
 
 
-def _csv(root: Path) -> Path:
+def _csv(root: Path) -> Path | None:
     if not root.is_dir():
         raise CorpusError(
             [f"{root}: no such folder; give the folder that holds the captions CSV and the audio"]
@@ -23,17 +26,23 @@ def _csv(root: Path) -> Path:
     found = sorted(root.glob("*.csv"))
     if (root / "captions.csv") in found:
         return root / "captions.csv"
-    if len(found) != 1:
+    if len(found) > 1:
         raise CorpusError([f"{root}: wants one CSV of captions (captions.csv), and has {len(found)}"])
-    return found[0]
+    if not found and not audio_names(_audio(root)):
+        raise CorpusError([f"{root}: has neither audio files nor a captions.csv"])
+    return found[0] if found else None
+
+
+def _audio(root: Path) -> Path:
+    return root / "audio" if (root / "audio").is_dir() else root
 
 
 def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, list[str]]:
     """Read a folder and list everything wrong with it; each defect names file, row and field."""
     root = Path(root).resolve()
     table = _csv(root)
-    rows, defects = captions(table)
-    audio = root / "audio" if (root / "audio").is_dir() else root
+    audio = _audio(root)
+    rows, defects = captions(table) if table else ([(0, name, []) for name in sorted(audio_names(audio))], [])
     clips, texts = [], []
     found = examine([audio / name for _, name, _ in rows], decode, workers)
     for (line, name, own), seconds in zip(
@@ -46,12 +55,12 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
             )
             continue
         if isinstance(seconds, AudioError):
-            defects.append(unusable(table, line, name, seconds))
+            defects.append(unusable(table, line, name, seconds) if table else str(seconds))
             continue
         clip = f"{SPLIT}/{name}"
         clips.append((clip, SPLIT, str(audio / name), seconds))
         texts += [(clip, text) for text in own]
-    if rows:  # without any row the table is at fault, not every file
+    if table and rows:  # without any row the table is at fault, not every file
         unnamed = sorted(audio_names(audio) - {Path(name).name for _, name, _ in rows})
         defects += [f"{audio / name}: has no row in {table.name}" for name in unnamed]
     corpus = Corpus(
@@ -78,4 +87,4 @@ def fingerprint(root: str) -> str:
     table = _csv(folder)
     places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     names = [str(place.relative_to(folder) / name) for place in places for name in audio_names(place)]
-    return digest([table], folder, names)
+    return digest([table] if table else [], folder, names)

@@ -18,7 +18,7 @@ from aacstudy.options import EXACT, Many
 BASE = "base"  # the variant of a study that is the study itself
 # What a page of studies/ablations says about itself, not about the study that it varies.
 _OWN = ("study", "description", "extends", "notebooks")
-_ONLY_NAMED = ("08_ablations",)  # takes its time
+_ONLY_NAMED = ("08_ablations", "10_own_recordings")  # takes its time; for a folder of one's own
 
 
 class StudyError(ValueError):

@@ -19,7 +19,34 @@ from aacstudy.study.artifacts import Artifact, imported_modules, module_digest
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
 
+# Captioners for recordings of one's own, the best first, and how each is had.
+CAPTIONERS = {
+    "conette": "python -m aacstudy download conette",
+    "dcase2024": "python -m aacstudy download dcase2024",
+    "recordings": "python -m aacstudy download esc50 yamnet, then make study STUDY=recordings",
+    "demo": "make study",
+}
+
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
+
+
+def best_captioner() -> tuple[str, str]:
+    """The study whose captioner is the best at hand, and a line that says so and what is better."""
+    for better, name in enumerate(CAPTIONERS):
+        if name == "demo" or _at_hand(Study.load(name)):
+            said = f"captioner: that of study {name} (--captioner chooses another)"
+            others = [f"{one} ({how})" for one, how in list(CAPTIONERS.items())[:better]]
+            return name, f"{said}; better ones: {'; '.join(others)}" if others else said
+    raise AssertionError("the demo's captioner can always be trained")
+
+
+def _at_hand(study: Study) -> bool:
+    """Whether a study's captioners are trained, or can be had without any training."""
+    try:
+        made = [plan.captioner(study, "base", seed) for seed in study.seeds]
+    except (ValueError, FileNotFoundError):  # neither its corpus nor its weights are here
+        return False
+    return bool(study.training.weights) or all(one.stamp.exists() for one in made)
 
 
 def wanting_more_captions(study: Study) -> list[str]:

@@ -14,6 +14,7 @@ def build(artifact: Artifact, folder: Path, cores: int) -> None:
     corpus, encoder = (one.path for one in artifact.inputs)
     corpus = Corpus.load(corpus)
     captioned = corpus.clips["clip"].isin(set(corpus.captions["clip"]))
+    captioned |= not captioned.any()  # recordings without any caption are captioned, and searched
     clips = list(corpus.clips["clip"][captioned])
     paths = [path for path, wanted in zip(corpus.paths(), captioned) if wanted]
     network, _ = load_encoder(encoder / "encoder.safetensors")
