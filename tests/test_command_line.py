@@ -292,6 +292,26 @@ def test_data_is_for_studies_of_a_folder(capsys, recordings):
     assert "study smoke makes its own corpus" in message and "as in own" in message
 
 
+def test_own_takes_the_best_captioner_at_hand(capsys, recordings, monkeypatch, tmp_path):
+    """Nothing is there: the demo's. Scenes of recordings have theirs: that; or what is asked."""
+    monkeypatch.setenv("AACSTUDY_DATA", str(tmp_path / "none"))
+    from aacstudy.study import run
+
+    chosen = ["plan", "own", "--data", str(recordings)]
+    assert main(chosen) == 0
+    said = capsys.readouterr().err
+    assert "captioner: that of study demo" in said and "download conette" in said
+    monkeypatch.setattr(run, "_at_hand", lambda study: study.study == "recordings")
+    assert run.best_captioner()[0] == "recordings"
+    assert "better ones: conette" in run.best_captioner()[1] and "demo" not in run.best_captioner()[1]
+    assert main(chosen) == 2  # the scenes of recordings are not here to be trained on
+    assert "ESC-50" in capsys.readouterr().err
+    demo = shown(capsys, *chosen, "--captioner", "demo")
+    assert "captioner/base-1234" in demo and "yamnet" not in demo
+    assert "study demo trains its own captioner" in refused(capsys, "plan", "demo", "--captioner", "order")
+    assert "did you mean demo" in refused(capsys, *chosen, "--captioner", "demoo")
+
+
 def test_own_with_recordings_takes_the_demos_captioner(capsys, recordings):
     own = shown(capsys, "plan", "own", "--data", os.path.relpath(recordings)).splitlines()
     demo = shown(capsys, "plan", "demo").splitlines()

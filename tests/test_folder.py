@@ -289,7 +289,7 @@ def test_a_folder_that_is_none(tmp_path):
     assert "no such folder" in said(tmp_path / "none")
     (tmp_path / "file").write_text("")
     assert "no such folder" in said(tmp_path / "file")
-    assert "wants one CSV of captions (captions.csv), and has 0" in said(tmp_path)
+    assert "has neither audio files nor a captions.csv" in said(tmp_path)
     (tmp_path / "one.csv").write_text(HEADER)
     (tmp_path / "two.csv").write_text(HEADER)
     assert "wants one CSV of captions (captions.csv), and has 2" in said(tmp_path)
@@ -460,6 +460,29 @@ def test_a_page_means_the_same_from_every_working_folder(tmp_path, monkeypatch):
         found.append(plan.corpus(Study.load("mine")))
     assert {one.parameters["root"] for one in found} == {str(tmp_path / "mine")}
     assert len({one.key for one in found}) == 1
+
+
+def test_recordings_without_captions(tmp_path, monkeypatch):
+    """They are a corpus of clips; the chapters that need captions are left out."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "notebooks").symlink_to(Path(__file__).resolve().parents[1] / "notebooks")
+    monkeypatch.setenv("AACSTUDY_ROOT", str(tmp_path))
+    names = "[01_corpus, 10_own_recordings, 04_captioning, 05_retrieval, 06_bias]"
+    page = f"study: mine\nnotebooks: {names}\ncorpus: {{name: folder, root: mine}}\n"
+    (tmp_path / "studies" / "mine.yml").write_text(page)
+    folder = corpus(tmp_path / "mine", f"{HEADER}\n", "b.wav", "a.wav")
+    (folder / "captions.csv").unlink()
+    made, defects = check(folder)
+    assert defects == [] and list(made.clips["clip"]) == ["test/a.wav", "test/b.wav"]
+    assert made.captions.empty and list(made.captions) == ["clip", "text"]
+    fingerprint.cache_clear()
+    before = plan.corpus(Study.load("mine")).key
+    left_out = ["04_captioning", "05_retrieval", "06_bias"]
+    assert run.wanting_more_captions(Study.load("mine")) == left_out
+    soundfile.write(folder / "c.wav", np.zeros(8000), 8000)
+    assert "c.wav: is silent" in check(folder)[1][0]
+    fingerprint.cache_clear()
+    assert plan.corpus(Study.load("mine")).key != before
 
 
 def test_a_few_captions_are_no_regression(tmp_path, monkeypatch):
