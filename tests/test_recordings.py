@@ -192,6 +192,10 @@ def test_a_split_has_its_own_sources(built):
     part = built.split("test")
     assert set(part.sources["clip"]) == set(part.clips["clip"])
     assert len(part.sources) == len(part.events) < len(built.sources)
+    clip = part.clips["clip"].iloc[0]
+    row = part.sources[part.sources["clip"] == clip].iloc[0]
+    assert f"A text. | sounds: {row.title} by {row.author}, {row.licence}" in part.credited("A text.", clip)
+    assert replace(part, sources=part.sources[:0]).credited("A text.", clip) == "A text."
 
 
 @settings(deadline=None, max_examples=60)

@@ -64,6 +64,12 @@ class Corpus:
         ids = "\n".join(sorted(self.clips["clip"]))
         return len(self.clips), hashlib.sha256(ids.encode()).hexdigest()[:12]
 
+    def credited(self, text: str, clip: str) -> str:
+        """A text, and after it who recorded what sounds in a clip and the licence, where known."""
+        rows = self.sources[self.sources["clip"] == clip]
+        known = "; ".join(f"{row.title} by {row.author}, {row.licence}" for row in rows.itertuples())
+        return f"{text} | sounds: {known}" if known else text
+
     def path(self, clip: str) -> Path:
         """The audio file of a clip."""
         return self.folder / self.clips.loc[self.clips["clip"] == clip, "path"].item()

@@ -110,7 +110,8 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     paths = part.paths()
     sounds = tuple(
-        (f"{row.rank}. {row.clip}", paths[i], row.captions) for i, row in zip(table.index, table.itertuples())
+        (f"{row.rank}. {row.clip}", paths[i], part.credited(row.captions, row.clip))
+        for i, row in zip(table.index, table.itertuples())
     )
     return Found(study, seed, query, "text", table.reset_index(drop=True), score[order], sounds, unknown)
 
