@@ -40,6 +40,7 @@ NOTEBOOKS = [
     "08_ablations",
     "09_scorecard",
     "10_own_recordings",
+    "11_explorer",
 ]
 
 

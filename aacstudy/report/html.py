@@ -236,6 +236,11 @@ def _plain(value) -> str:
 # --- sounds -------------------------------------------------------------------------------------
 
 
+def explorer_html(data: str) -> Markup:
+    """The explorer's controls around its data, JSON in which no "<" is left."""
+    return _part("explorer", Markup(data))
+
+
 def player(sound, sample_rate: int | None, label: str, text: str = "") -> Markup:
     """A player under the spectrogram of a file, or of samples `[time]` or `[time, channel]`."""
     if isinstance(sound, str | Path):

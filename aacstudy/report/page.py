@@ -13,6 +13,7 @@ from IPython.display import HTML, display
 
 from aacstudy.paths import write_whole
 from aacstudy.report import html
+from aacstudy.report.explorer import explorer
 
 REPORT_FOLDER = "AACSTUDY_REPORT"  # environment variable, set by report.execute only
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
@@ -113,6 +114,10 @@ class Page:
             samples, rate = sound if isinstance(sound, tuple) else (sound, None)
             players.append(html.player(samples, rate, label, *text))
         display(HTML(f'<div class="listen">{"".join(players)}</div>'))
+
+    def explore(self, mean, tokens, owners, captions, clips, sounds) -> None:
+        """Show the explorer of a loss matrix: see `explorer.explorer`."""
+        display(HTML(explorer(mean, tokens, owners, captions, clips, sounds)))
 
     def results(self, numbers: dict[str, float]) -> None:
         """Keep numbers under flat keys ("retrieval.t2a.hit_1.mean") for results.json.
