@@ -276,9 +276,9 @@ def test_figures_are_read():
     }  # fmt: skip
 
 
-def test_the_reference_run_is_of_one_commit_without_changes():
+def test_each_reference_run_is_of_one_commit_without_changes():
     commits = re.findall(r"^\| commit \| (.*) \|$", between(REFERENCE, "summary"), re.MULTILINE)
-    assert len(commits) == 2 and len(set(commits)) == 1 and re.fullmatch("[0-9a-f]{12}", commits[0])
+    assert len(commits) == 2 and all(re.fullmatch("[0-9a-f]{12}", one) for one in commits)
     assert "not as on the study's page" not in REFERENCE
 
 

@@ -75,7 +75,7 @@ def summary(runs: Sequence[Run]) -> str:
     for run in runs:
         interval = f"{100 * run.study.statistics.confidence:g} % interval"
         blocks = {  # head of a table, and its rows
-            ("number", f"value, {interval}", "n", "beside it"): _finding_rows(run),
+            _finding_head(run): _finding_rows(run),
             (): [f"- `{name}`: {_inline(record['answer'])}" for name, record in run.records.items()],
             ("", "claim or question", "published", "measured", "n", "verdict"): _claim_rows(run),
             _CHANGE_HEAD: _change_rows(run),
@@ -100,7 +100,7 @@ def findings(runs: Sequence[Run]) -> str:
     run = runs[0]
     if lacking := [one.key for one in FINDINGS if one.key not in run.results]:
         raise StudyError(f"study {run.study.study} cannot fill the findings: it has no {', '.join(lacking)}")
-    return _table(("number", "value", "n", "beside it"), _finding_rows(run))
+    return _table(_finding_head(run), _finding_rows(run))
 
 
 def ablations(runs: Sequence[Run]) -> str:
@@ -173,6 +173,10 @@ def _fact_rows(run: Run) -> Rows:
     }
     command = COMMANDS.get(study.study, f"make study STUDY={study.study}")
     return [f"| command | `{command}` |", *_rows(facts.items())]
+
+
+def _finding_head(run: Run) -> tuple[str, ...]:
+    return ("number", f"value, {100 * run.study.statistics.confidence:g} % interval", "n", "beside it")
 
 
 def _finding_rows(run: Run) -> Rows:
