@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
-from aacstudy.corpus.tables import audio_names, captions, digest, unusable
+from aacstudy.corpus.tables import audio_names, captions, digest, matched, unusable
 from aacstudy.options import CorpusOptions
 
 SPLIT = "test"
@@ -28,14 +28,19 @@ def _csv(root: Path) -> Path:
     return found[0]
 
 
+def _audio(root: Path) -> Path:
+    return root / "audio" if (root / "audio").is_dir() else root
+
+
 def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, list[str]]:
     """Read a folder and list everything wrong with it; each defect names file, row and field."""
     root = Path(root).resolve()
     table = _csv(root)
     rows, defects = captions(table)
-    audio = root / "audio" if (root / "audio").is_dir() else root
+    audio = _audio(root)
+    files, wrong = matched(rows, audio, table)
     clips, texts = [], []
-    found = examine([audio / name for _, name, _ in rows], decode, workers)
+    found = examine([audio / files[name] for _, name, _ in rows], decode, workers)
     for (line, name, own), seconds in zip(
         rows, tqdm(found, f"checking {root.name}", len(rows), unit="clip"), strict=True
     ):
@@ -49,17 +54,14 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
             defects.append(unusable(table, line, name, seconds))
             continue
         clip = f"{SPLIT}/{name}"
-        clips.append((clip, SPLIT, str(audio / name), seconds))
+        clips.append((clip, SPLIT, str(audio / files[name]), seconds))
         texts += [(clip, text) for text in own]
-    if rows:  # without any row the table is at fault, not every file
-        unnamed = sorted(audio_names(audio) - {Path(name).name for _, name, _ in rows})
-        defects += [f"{audio / name}: has no row in {table.name}" for name in unnamed]
     corpus = Corpus(
         root,
         pd.DataFrame(clips, columns=["clip", "split", "path", "seconds"]),
         pd.DataFrame(texts, columns=["clip", "text"]),
     )
-    return corpus, defects
+    return corpus, defects + wrong
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
@@ -76,6 +78,7 @@ def fingerprint(root: str) -> str:
         )
     folder = Path(root).resolve()
     table = _csv(folder)
-    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    names = [str(place.relative_to(folder) / name) for place in places for name in audio_names(place)]
-    return digest([table], folder, names)
+    audio = _audio(folder)
+    files, _ = matched(captions(table)[0], audio, table)
+    names = [audio.relative_to(folder) / name for name in {*audio_names(audio), *files.values()}]
+    return digest([table], folder, map(str, names))
