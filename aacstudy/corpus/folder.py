@@ -45,7 +45,7 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
         rows, tqdm(found, f"checking {root.name}", len(rows), unit="clip"), strict=True
     ):
         plain = os.path.normpath(name)
-        if os.path.isabs(name) or plain != name:
+        if os.path.isabs(name) or plain != name or plain.startswith(".."):
             defects.append(
                 f"{table}, line {line}, file_name: {name!r} wants the name in {audio}, {Path(plain).name!r}"
             )
