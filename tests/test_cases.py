@@ -275,6 +275,16 @@ def test_a_loss_that_is_no_number_is_not_written(stored):
         found.write(stored.with_name("n.zarr"))
 
 
+def test_frames_that_are_no_numbers_are_not_written(tmp_path):
+    import torch
+
+    from aacstudy.models.frames import save
+
+    with pytest.raises(ValueError, match="the frames of 'b' hold NaN"):
+        save(tmp_path / "frames.safetensors", ["a", "b"], [torch.zeros(2, 3), torch.full((2, 3), torch.nan)])
+    assert not list(tmp_path.iterdir())
+
+
 def test_similarities_keep_what_float32_would_tie(tmp_path):
     score = np.array([[1e-9, 1.0], [2e-9, 1.0 + 1e-12]])
     np.savez(tmp_path / "m.npz", score=score, owners=[0, 1])
