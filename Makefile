@@ -4,7 +4,13 @@
 
 STUDY ?= demo
 DATA  ?=
+CAPTIONER ?=
 ARGS  ?=
+# As they were typed, and to the shell by the environment: a name is never a command.
+override STUDY := $(value STUDY)
+override DATA := $(value DATA)
+override CAPTIONER := $(value CAPTIONER)
+export STUDY DATA CAPTIONER
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 SHELL := /bin/sh
@@ -38,7 +44,7 @@ help: ## this list
 setup: $(READY) ## install the locked packages into .venv (study, test, lab, bench and lint do it themselves)
 
 study: $(READY) ## run a study and write its reports: STUDY=demo (a file in studies/), DATA=folder for your own recordings, CAPTIONER=study
-	$(RUN) -m aacstudy run "$(STUDY)"$(if $(DATA), --data "$(DATA)")$(if $(CAPTIONER), --captioner "$(CAPTIONER)") --cores $(CORES)
+	$(RUN) -m aacstudy run "$$STUDY" $${DATA:+--data "$$DATA"} $${CAPTIONER:+--captioner "$$CAPTIONER"} --cores $(CORES)
 
 ablations: $(READY) ## the demo beside every change of studies/ablations, and the whole scorecard: half an hour
 	$(RUN) -m aacstudy run ablations --cores $(CORES)
@@ -61,6 +67,8 @@ lock: $(if $(wildcard $(PYTHON)),,$(READY)) ## pin the packages of pyproject.tom
 	  --no-emit-index-url --custom-compile-command 'make lock' $(ARGS) -q -o requirements.lock
 
 clean: ## remove reports, artifacts and caches, keep .venv
+	@if command -v flock >/dev/null && [ -e artifacts/.locks/run ] && ! flock -n artifacts/.locks/run true; then \
+	  echo "A run is at work in artifacts: end it, or wait for it." >&2; exit 1; fi
 	if [ -d reports ]; then find reports -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +; fi
 	rm -rf artifacts .snakemake .pytest_cache .ruff_cache .hypothesis
 	find . \( -name '.venv*' -o -name .git \) -prune -o -type d -name __pycache__ -exec rm -rf {} +

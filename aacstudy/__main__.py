@@ -1,6 +1,7 @@
 """Command line: ``python -m aacstudy --help``."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 from aacstudy import __version__, paths
 from aacstudy.report.provenance import cores
 
+_ELSEWHERE = "; AACSTUDY_ARTIFACTS, AACSTUDY_REPORTS and AACSTUDY_DATA name other folders to write to"
+_MENDED = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT), _ELSEWHERE)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status. What the user can mend is said in one message,
@@ -18,13 +22,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return options.run(options) or 0
-    except (ValueError, KeyError, FileNotFoundError) as error:
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
+    except (ValueError, KeyError, OSError, MemoryError, RecursionError) as error:
         if os.environ.get("AACSTUDY_TRACEBACK"):
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if isinstance(error, OSError):
+            message = f"{error}{_MENDED.get(error.errno, '')}"
+        elif isinstance(error, MemoryError):
+            message = f"out of memory ({error}); scoring.memory and --cores make it need less"
         print(f"aacstudy {options.command}: {message}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"aacstudy {options.command}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,6 +263,7 @@ def _run(options) -> int:
 def _make(options) -> None:
     from aacstudy.study import run
 
+    run.end_with_run()
     print(run.find(_study(options), options.artifact).make(options.cores))
 
 
@@ -261,12 +278,14 @@ def _plan(options) -> None:
 def _notebook(options) -> None:
     from aacstudy.study import run
 
+    run.end_with_run()
     run.run_notebook(_study(options), options.notebook)
 
 
 def _index(options) -> None:
     from aacstudy.study import run
 
+    run.end_with_run()
     print(run.build_index(_study(options)))
 
 

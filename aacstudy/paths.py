@@ -1,7 +1,12 @@
 """Where things lie, and files that are written whole or not at all."""
 
 import os
+import re
 from pathlib import Path
+
+# A study's name becomes folders, an address and words of a command line.
+NAME = re.compile(r"\w[\w .,+()@'&-]*(/\w[\w .,+()@'&-]*)*")
+NAMED = "a name has letters and digits, then also . , + ( ) @ ' & - and spaces; / between folders"
 
 
 def root() -> Path:
@@ -46,6 +51,8 @@ def report(study: str) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, below a folder made where it is missing."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; it wants the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)

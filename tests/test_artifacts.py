@@ -255,6 +255,37 @@ def test_a_folder_without_stamp_is_made_again():
     assert runs() == ["one", "one"]
 
 
+@pytest.mark.parametrize("harm", ["missing", "cut", "one bit", "stamp", "no list"])
+def test_what_is_not_as_it_was_made_is_named(harm):
+    """An input that lost a file or a bit is refused where it is read, with what to do."""
+    artifact, wants = simple(), {"cut": "text.txt is cut or changed", "one bit": "text.txt is changed"}
+    file = artifact.make() / "text.txt"
+    if harm == "missing":
+        file.unlink()
+    elif harm == "stamp":
+        artifact.stamp.write_text("{")
+    elif harm == "no list":
+        artifact.stamp.write_text("{}")
+    else:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] if harm == "cut" else bytes([whole[0] ^ 1]) + whole[1:])
+    said = wants.get(harm, "text.txt is missing" if harm == "missing" else "artifact.json is damaged")
+    with pytest.raises(ValueError, match=f"{artifact.name}: {said}; remove the folder"):
+        simple("needs it", inputs=(artifact,)).make()
+    assert runs() == ["one"]
+
+
+def leaves_epochs(artifact, folder, cores):
+    (folder / "resume.pt").write_text("epochs")
+
+
+def test_what_a_killed_run_resumes_from_goes_last():
+    artifact = Artifact("training", "a", {}, (), stage(leaves_epochs))
+    assert [path.name for path in artifact.make().iterdir()] == ["artifact.json"]
+    assert artifact.record()["files"] == {}
+    artifact.make()
+
+
 def _make_together(barrier) -> None:
     barrier.wait()
     simple("slow", n=7).make()

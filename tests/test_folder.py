@@ -378,7 +378,7 @@ def test_fingerprint_changes_with_captions_and_files(tmp_path):
     seen.append(now())
     sound(folder / "audio" / "b.wav")
     seen.append(now())
-    (folder / "a.wav").rename(folder / "c.wav")
+    (folder / "audio" / "b.wav").rename(folder / "audio" / "c.wav")
     seen.append(now())
     assert len(set(seen)) == 6
     with pytest.raises(CorpusError, match=r"corpus.root: empty.*DATA="):

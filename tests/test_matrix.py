@@ -95,5 +95,5 @@ def test_mean_is_nats_per_token():
 
 
 def test_missing_store_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"absent\.zarr: is no zarr group of losses"):
         Losses.read(tmp_path / "absent.zarr")

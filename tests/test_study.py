@@ -66,7 +66,7 @@ def test_every_page_loads(page):
 
 
 def test_available_names_pages_and_subfolders(project):
-    folder = project(demo="", other="")
+    folder = project(demo="seeds: [1]", other="seeds: [1]")
     (folder / "studies" / "ablations").mkdir()
     (folder / "studies" / "ablations" / "flat.yml").write_text("extends: demo\nseeds: [7]")
     assert available() == ["ablations/flat", "demo", "other"]
@@ -74,9 +74,9 @@ def test_available_names_pages_and_subfolders(project):
     assert Study.load("ablations/flat").study == "ablations/flat"
 
 
-def test_an_empty_page_is_the_defaults(project):
-    project(plain="# nothing\n")
-    assert Study.load("plain") == Study(study="plain")
+def test_what_a_page_does_not_name_is_the_default(project):
+    project(plain="description: a plain one\n")
+    assert Study.load("plain") == Study(study="plain", description="a plain one")
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,12 @@ def test_resumed_run_ends_as_an_unbroken_one(tmp_path, kill_in):
     pd.testing.assert_frame_equal(resumed, history, check_exact=True)
     assert weights.keys() == again.keys()
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    assert list(whole.iterdir()) == list(broken.iterdir()) == []  # no resume.pt, no .tmp
+    assert [one.name for one in (*whole.iterdir(), *broken.iterdir())] == ["resume.pt"] * 2  # no .tmp
 
 
-def test_killed_after_the_last_epoch_trains_no_more(tmp_path, monkeypatch):
+def test_killed_after_the_last_epoch_trains_no_more(tmp_path):
+    """As while the weights are written: the epochs are there until the artifact is whole."""
     history, weights, _ = regression(tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Path, "unlink", lambda *a, **k: (_ for _ in ()).throw(Killed()))
-        regression(tmp_path)
-    assert (tmp_path / "resume.pt").exists()
     resumed, again, epochs = regression(tmp_path, init=1)
     assert epochs == 0 and resumed.equals(history)
     assert all(torch.equal(weights[name], again[name]) for name in weights)

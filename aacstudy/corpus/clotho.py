@@ -11,7 +11,6 @@ them one level up. Source of the layout: Zenodo record 4783391.
 
 import html
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,20 +19,11 @@ from tqdm import tqdm
 
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
-from aacstudy.corpus.tables import audio_names, captions, digest, records, unusable
+from aacstudy.corpus.tables import audio_names, captions, digest, matched, records, unusable
 from aacstudy.options import CorpusOptions
 
 SPLITS = {"train": "development", "validation": "validation", "test": "evaluation"}
 SIZES = {"train": 3839, "validation": 1045, "test": 1045}  # clips as published
-COLONS = (
-    "_",
-    "-",
-    " ",
-    "",
-    "\uff1a",
-    "\ua789",
-    "%3A",
-)  # what mirrors put for ':', which some disks cannot hold
 METADATA = ("keywords", "sound_id", "license")
 
 
@@ -54,15 +44,6 @@ def _audio(base: Path, split: str) -> Path:
     return beside if beside.is_dir() and not published.is_dir() else published
 
 
-def spellings(name: str) -> Iterator[str]:
-    """How a file of this name may be called on disk, the literal name first."""
-    for plain in (name, html.unescape(name)):
-        for form in (plain, unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain)):
-            yield form
-            if ":" in form:
-                yield from (form.replace(":", other) for other in COLONS)
-
-
 def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, list[str]]:
     """Read Clotho and list everything wrong with it; each defect names file, row and field.
 
@@ -80,7 +61,7 @@ def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, l
         if rows and not folder.is_dir():  # one defect, not one for each of its files
             defects.append(f"{folder}: no such folder; it wants the {len(rows)} recordings of {table.name}")
             continue
-        files, wrong = _match(rows, folder, table)
+        files, wrong = matched(rows, folder, table)
         defects += wrong
         found = examine([folder / files[name] for _, name, _ in rows], decode, workers)
         for (line, name, own), seconds in zip(
@@ -99,23 +80,6 @@ def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, l
         pd.DataFrame(texts, columns=["clip", "text"]),
     )
     return corpus, defects
-
-
-def _match(
-    rows: list[tuple[int, str, list[str]]], folder: Path, table: Path
-) -> tuple[dict[str, str], list[str]]:
-    """The file of each row's name, or the name itself; and files that have no row, or two."""
-    there = audio_names(folder)
-    files, taken, defects = {}, {}, []
-    for line, name, _ in rows:
-        files[name] = file = next((one for one in spellings(name) if one in there), name)
-        if taken.setdefault(file, name) != name:
-            defects.append(
-                f"{table}, line {line}, file_name: {name!r} and {taken[file]!r} are one file, {file!r}"
-            )
-    if rows:  # without any row the table is at fault, not every file
-        defects += [f"{folder / file}: has no row in {table.name}" for file in sorted(there - taken.keys())]
-    return files, defects
 
 
 def _metadata(path: Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -159,6 +123,9 @@ def fingerprint(root: str) -> str:
         )
     base = _base(Path(root).resolve())
     tables = [_table(base, kind, split) for split in SPLITS for kind in ("captions", "metadata")]
-    folders = [_audio(base, split) for split in SPLITS]
-    names = [str(folder.relative_to(base) / name) for folder in folders for name in audio_names(folder)]
-    return digest(tables, base, names)
+    names = []
+    for split in SPLITS:
+        folder, table = _audio(base, split), _table(base, "captions", split)
+        files, _ = matched(captions(table)[0], folder, table)
+        names += [folder.relative_to(base) / name for name in {*audio_names(folder), *files.values()}]
+    return digest(tables, base, map(str, names))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from aacstudy.corpus import Corpus, CorpusError, write_index
 from aacstudy.corpus.audio import AudioError, examine
-from aacstudy.corpus.tables import audio_names, captions, digest, unusable
+from aacstudy.corpus.tables import audio_names, captions, digest, matched, unusable
 from aacstudy.options import CorpusOptions
 
 SPLIT = "test"
@@ -43,13 +43,14 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
     table = _csv(root)
     audio = _audio(root)
     rows, defects = captions(table) if table else ([(0, name, []) for name in sorted(audio_names(audio))], [])
+    files, wrong = matched(rows, audio, table) if table else ({name: name for _, name, _ in rows}, [])
     clips, texts = [], []
-    found = examine([audio / name for _, name, _ in rows], decode, workers)
+    found = examine([audio / files[name] for _, name, _ in rows], decode, workers)
     for (line, name, own), seconds in zip(
         rows, tqdm(found, f"checking {root.name}", len(rows), unit="clip"), strict=True
     ):
         plain = os.path.normpath(name)
-        if os.path.isabs(name) or plain != name:
+        if os.path.isabs(name) or plain != name or plain.startswith(".."):
             defects.append(
                 f"{table}, line {line}, file_name: {name!r} wants the name in {audio}, {Path(plain).name!r}"
             )
@@ -58,17 +59,14 @@ def check(root: Path, decode: bool = True, workers: int = 1) -> tuple[Corpus, li
             defects.append(unusable(table, line, name, seconds) if table else str(seconds))
             continue
         clip = f"{SPLIT}/{name}"
-        clips.append((clip, SPLIT, str(audio / name), seconds))
+        clips.append((clip, SPLIT, str(audio / files[name]), seconds))
         texts += [(clip, text) for text in own]
-    if table and rows:  # without any row the table is at fault, not every file
-        unnamed = sorted(audio_names(audio) - {Path(name).name for _, name, _ in rows})
-        defects += [f"{audio / name}: has no row in {table.name}" for name in unnamed]
     corpus = Corpus(
         root,
         pd.DataFrame(clips, columns=["clip", "split", "path", "seconds"]),
         pd.DataFrame(texts, columns=["clip", "text"]),
     )
-    return corpus, defects
+    return corpus, defects + wrong
 
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
@@ -85,6 +83,7 @@ def fingerprint(root: str) -> str:
         )
     folder = Path(root).resolve()
     table = _csv(folder)
-    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    names = [str(place.relative_to(folder) / name) for place in places for name in audio_names(place)]
-    return digest([table] if table else [], folder, names)
+    audio = _audio(folder)
+    files = matched(captions(table)[0], audio, table)[0] if table else {}
+    names = [audio.relative_to(folder) / name for name in {*audio_names(audio), *files.values()}]
+    return digest([table] if table else [], folder, map(str, names))

@@ -296,4 +296,5 @@ def fingerprint(root: str) -> str:
     tables = [_table(base), base / "SOURCES.csv", base / "LICENSE"]
     folders = [path for path in base.iterdir() if path.is_dir()]
     names = [str(Path(folder.name) / name) for folder in folders for name in audio_names(folder)]
-    return digest(tables, base, names)
+    rows = _of_table(base)[0] if _table(base).is_file() else []
+    return digest(tables, base, [*names, *(str(row.path.relative_to(base)) for row in rows)])

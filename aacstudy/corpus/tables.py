@@ -2,10 +2,12 @@
 
 import csv
 import hashlib
+import html
 import io
 import os
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from aacstudy.corpus.text import normalise
 
 CLIP = ("file_name", "clip", "youtube_id")  # what the column of clips may be called
 TEXT = ("caption", "text")  # what the column of captions may be called, where each has a row
+# What no text holds: NUL and its like, and a line end of old Macs where others end lines.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+COLONS = ("_", "-", " ", "", "\uff1a", "\ua789", "%3A")  # what stands for ':' where a disk cannot hold it
 LAYOUTS = "file_name,caption_1,...,caption_n or file_name,caption"
 
 
@@ -27,12 +32,13 @@ def records(
     table as a whole.
 
     A row that cannot be read has a defect and the fields before its break. ``fits`` judges the
-    header, ``wants`` says what it should be; a header that does not fit gives no rows.
+    header, ``wants`` says what it should be; a header that does not fit gives no rows. Accents are
+    composed (NFC), so that texts and names which look the same are.
     """
     if not path.is_file():
         return [], [], [f"{path}: no such file; it wants {wants}"]
     try:
-        text = path.read_bytes().decode(encoding)
+        text = unicodedata.normalize("NFC", path.read_bytes().decode(encoding))
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         byte = error.object[error.start :][:1]
@@ -47,12 +53,7 @@ def records(
         return [], [], [f"{path}, header: wants {wants} and is {shown}{also}"]
     rows = []
     for line, row, wrong in lines:
-        if wrong:
-            wrong = (
-                f"not CSV ({wrong}); a text with a comma or quote needs quotes, and a quote inside it a "
-                f"second one"
-            )
-        elif row and len(row) != len(header):
+        if not wrong and row and len(row) != len(header):
             wrong = f"{len(row)} fields, the header has {len(header)}; unquoted comma?"
         if row:
             rows.append((line, dict(zip(header, row)), wrong and f"{path}, line {line}: {wrong}"))
@@ -67,12 +68,19 @@ def _split(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
         read_lines = 0
         try:
             for row in reader:
-                yield begin + read_lines + 1, row, ""
+                text = "".join(lines[begin + read_lines : begin + reader.line_num])
+                found = _CONTROL.search(text) if any(line.endswith("\n") for line in lines) else None
+                yield (
+                    begin + read_lines + 1,
+                    row,
+                    f"holds the control character {found[0]!r}" if found else "",
+                )
                 read_lines = reader.line_num
             return
         except csv.Error as error:
             begin += read_lines
-            yield begin + 1, lines[begin].rstrip("\r\n").split(","), str(error)
+            how = "a text with a comma or quote needs quotes, and a quote inside it a second one"
+            yield begin + 1, lines[begin].rstrip("\r\n").split(","), f"not CSV ({error}); {how}"
             begin += 1
 
 
@@ -157,8 +165,32 @@ def no_words(path: Path, line: int, texts: dict[str, str]) -> list[str]:
 
 
 def unusable(path: Path, line: int, name: str, error: Exception) -> str:
-    """The defect of a row whose recording cannot be used; invisible characters are shown."""
-    return f"{path}, line {line}, file_name{'' if name.isprintable() else f' {name!r}'}: {error}"
+    """The defect of a row whose recording cannot be used; what is not seen of a name is shown."""
+    seen = name.isprintable() and name == " ".join(name.split())
+    return f"{path}, line {line}, file_name{'' if seen else f' {name!r}'}: {error}"
+
+
+def matched(
+    rows: list[tuple[int, str, list[str]]], folder: Path, table: Path
+) -> tuple[dict[str, str], list[str]]:
+    """The file of each row's name, or the name itself; and files that have no row, or two.
+
+    A file may be called as the table has it but for HTML entities, composed accents and colons.
+    """
+    there = {unicodedata.normalize("NFC", name): name for name in audio_names(folder)}
+    files, taken, defects = {}, {}, []
+    for line, name, _ in rows:
+        plain = html.unescape(name)
+        colons = (form.replace(":", other) for form in (name, plain) if ":" in form for other in COLONS)
+        files[name] = file = next((there[form] for form in (name, plain, *colons) if form in there), name)
+        if taken.setdefault(place := os.path.realpath(folder / file), name) != name:
+            defects.append(
+                f"{table}, line {line}, file_name: {name!r} and {taken[place]!r} are one file, {file!r}"
+            )
+    if rows:  # without any row the table is at fault, not every file
+        unnamed = sorted(set(there.values()) - {Path(file).name for file in files.values()})
+        defects += [f"{folder / name}: has no row in {table.name}" for name in unnamed]
+    return files, defects
 
 
 def audio_names(folder: Path) -> set[str]:
@@ -175,13 +207,14 @@ def digest(tables: Iterable[Path], root: Path, audio: Iterable[str]) -> str:
     """Digest of tables' content and of audio files' names, sizes and times: changes when the corpus
     may have.
 
-    ``audio`` are paths below ``root``. The audio itself is not read: 50 000 files take a second or
-    two.
+    ``audio`` are paths below ``root``, those of missing files too. The audio itself is not read:
+    50 000 files take a second or two.
     """
     found = hashlib.sha256()
     for path in tables:
         found.update(f"{path.name} ".encode() + (path.read_bytes() if path.is_file() else b"none"))
-    for name in sorted(audio):
-        stat = os.stat(os.path.join(root, name))
-        found.update(os.fsencode(f"{name} {stat.st_size} {stat.st_mtime_ns}"))
+    for name in sorted(set(audio)):
+        if os.path.isfile(file := os.path.join(root, name)):
+            stat = os.stat(file)
+            found.update(os.fsencode(f"{name} {stat.st_size} {stat.st_mtime_ns}"))
     return found.hexdigest()[:12]

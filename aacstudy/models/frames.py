@@ -97,6 +97,8 @@ def save(path: Path, clips: Sequence[str], frames: Sequence[Tensor]) -> None:
         raise ValueError(f"{path}: {len(frames)} clips' frames for {len(clips)} names")
     if any(one.dtype != torch.float32 for one in frames) or len({one.shape[1] for one in frames}) != 1:
         raise ValueError(f"{path}: wants float32 frames of one width for at least one clip")
+    if bad := [clip for clip, one in zip(clips, frames) if not one.isfinite().all()]:
+        raise ValueError(f"{path}: the frames of {bad[0]!r} hold NaN or infinite numbers")
     tensors = {"frames": torch.cat(list(frames)), "lengths": torch.tensor([len(one) for one in frames])}
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, {"clips": json.dumps(list(clips))})

@@ -4,6 +4,7 @@ Anything that scores captions on audio gets the study's retrieval and bias chapt
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +12,21 @@ from typing import Any, Protocol
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from aacstudy.corpus import Corpus
 
 BAND = 64  # audios per chunk
+_PLAIN = {"bytes", "transpose", "zstd", "zlib", "gzip", "blosc", "lz4", "crc32c", "shuffle", None}  # codecs
 
 
 @dataclass(frozen=True)
 class Losses:
     """A scored corpus: rows are audios, columns are captions.
 
-    nll [audios, captions] float32: sums of −log p over words and EOS; tokens [captions]: terms of
-    each sum; owners [captions]: row of the audio that a caption describes; audios, captions: ids
-    and texts in that order. parameters: what made them.
+    nll [audios, captions]: sums of −log p over words and EOS, ours float32; tokens [captions]:
+    terms of each sum; owners [captions]: row of the audio that a caption describes; audios,
+    captions: ids and texts in that order. parameters: what made them.
     """
 
     nll: np.ndarray
@@ -47,30 +50,87 @@ class Losses:
         return self.nll / self.tokens
 
     def write(self, path: Path) -> None:
-        """Store as a zarr group in bands of audios."""
+        """Store as a zarr group in bands of audios, each with its checksum; ValueError for a loss
+        that is not finite.
+        """
+        _finite(self.nll, str(path))
         group = zarr.open_group(path, mode="w")
-        audios, captions = self.nll.shape
-        nll = group.create_array(
-            "nll", shape=self.nll.shape, dtype="float32", chunks=(min(BAND, audios), captions)
+        safe = {"compressors": (ZstdCodec(), Crc32cCodec())}
+        # similarities of other systems may differ in the last of 64 bits only
+        nll = self.nll.astype(np.result_type(self.nll.dtype, np.float32))
+        chunks = min(BAND, len(self.audios)), len(self.captions)
+        stored = group.create_array(
+            "nll", shape=nll.shape, dtype=nll.dtype, chunks=chunks, fill_value=np.nan, **safe
         )
-        nll[:] = self.nll
+        stored[:] = nll
         for name in ("tokens", "owners"):
             values = getattr(self, name).astype(np.int64)
-            group.create_array(name, shape=values.shape, dtype="int64", chunks=values.shape)[:] = values
+            stored = group.create_array(
+                name, shape=values.shape, dtype="int64", chunks=values.shape, fill_value=-1, **safe
+            )
+            stored[:] = values
         group.attrs.update({"audios": self.audios, "captions": self.captions, "parameters": self.parameters})
 
     @classmethod
     def read(cls, path: Path) -> "Losses":
-        """Load what ``write`` stored."""
-        group = zarr.open_group(path, mode="r")
-        arrays = (np.asarray(group[name][:]) for name in ("nll", "tokens", "owners"))
-        attributes = group.attrs.asdict()
-        lists = (list(attributes[name]) for name in ("audios", "captions"))
-        return cls(*arrays, *lists, dict(attributes["parameters"]))
+        """Load what ``write`` stored; ValueError names the file that is missing, cut or changed, or
+        that holds more than plain numbers.
+        """
+        try:
+            for name in ("nll", "tokens", "owners"):
+                _plain(Path(path) / name)
+            group = zarr.open_group(path, mode="r")
+            attributes = group.attrs.asdict()
+            lists = [list(attributes[name]) for name in ("audios", "captions")]
+            columns = len(lists[1])
+            shapes = {"nll": (len(lists[0]), columns), "tokens": (columns,), "owners": (columns,)}
+            arrays = [_array(Path(path), group[name], name, shape) for name, shape in shapes.items()]
+            return cls(*arrays, *lists, dict(attributes["parameters"]))
+        except (KeyError, TypeError, OSError) as error:
+            raise ValueError(f"{path}: is no zarr group of losses ({error})") from error
+
+
+def _plain(path: Path) -> None:
+    """ValueError for an array whose description, read before zarr acts on it, asks for more than
+    numbers: a filter that unpickles runs what somebody else wrote.
+    """
+    file = path / "zarr.json" if (path / "zarr.json").exists() else path / ".zarray"
+    about = json.loads(file.read_text(encoding="utf-8"))
+    kind = str(about.get("data_type", about.get("dtype")))
+    codecs = about.get("codecs") or [about.get("compressor"), *(about.get("filters") or [])]
+    names = {one and one.get("name", one.get("id", "nameless")) for one in codecs}
+    if names - _PLAIN or kind.lstrip("<>|=")[:1] not in "fiu":
+        raise ValueError(f"{file}: holds {kind} by {', '.join(map(str, names))}; wants plain numbers")
+
+
+def _array(path: Path, array: zarr.Array, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array whole: zarr fills a missing chunk with a number, as if it had been stored."""
+    if array.shape != shape:
+        raise ValueError(f"{path / name}: its shape {array.shape} does not fit {shape} audios and captions")
+    there = {file.relative_to(path / name).as_posix() for file in (path / name).rglob("*") if file.is_file()}
+    found = np.empty(shape, array.dtype)
+    for place in np.ndindex(array.cdata_shape):
+        key = array.metadata.encode_chunk_key(place)
+        if key not in there and name != "owners":
+            raise ValueError(f"{path}: chunk {name}/{key} is missing; copy the folder again, or make it anew")
+        part = tuple(slice(i * n, (i + 1) * n) for i, n in zip(place, array.chunks))
+        try:
+            found[part] = array[part]
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path}: chunk {name}/{key} is damaged ({error}); copy it again") from error
+    return found
+
+
+def _finite(nll: np.ndarray, what: str) -> None:
+    bad = np.argwhere(~np.isfinite(nll))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(f"{what}: the loss of audio {row} and caption {column} is {nll[row, column]}")
 
 
 def write_band(path: Path, nll: np.ndarray, tokens: np.ndarray) -> None:
     """Write the sums of a band of audios [audios, captions] and the token counts [captions]."""
+    _finite(nll, str(path))
     np.savez(path, nll=nll.astype(np.float32), tokens=tokens.astype(np.int64))
 
 

@@ -1,0 +1,3 @@
+"""What a run is; a notebook begins with its `Study`."""
+
+from aacstudy.study.parameters import Study as Study

@@ -33,6 +33,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _NOT_CODE = {"aacstudy", "aacstudy.options", "aacstudy.paths", "aacstudy.study.artifacts"}
 
 
+_hashed: set[Path] = set()  # folders whose files this process has read and found as they were made
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One folder of results: what makes it and where it lies."""
@@ -72,6 +75,7 @@ class Artifact:
     def make(self, cores: int = 1) -> Path:
         """Return the artifact's folder; make what is missing of its inputs and of itself first."""
         if self.stamp.exists():
+            self.check()
             return self.path
         for one in self.inputs:
             one.make(cores)
@@ -82,6 +86,25 @@ class Artifact:
             if not self.stamp.exists():
                 self._make_locked(cores)
         return self.path
+
+    def check(self) -> None:
+        """ValueError naming a file that is missing, of another size or, read once a run or
+        process, of other bytes than when this was made.
+        """
+        read = self.path in _hashed or "AACSTUDY_RUN" in os.environ
+        try:
+            files = self.record()["files"]
+            for name, (size, digest) in files.items():
+                file = self.path / name
+                if not file.is_file() or file.stat().st_size != size:
+                    raise ValueError(f"{name} is {'cut or changed' if file.is_file() else 'missing'}")
+                if not read and _sha256(file) != digest:
+                    raise ValueError(f"{name} is changed")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = error if type(error) is ValueError else "artifact.json is damaged"
+            how = "remove the folder, and the next run makes it again"
+            raise ValueError(f"{self.path}: {what}; {how}") from error
+        _hashed.add(self.path)
 
     def _make_locked(self, cores: int) -> None:
         print(f"making {self.stage} {self.name}", file=sys.stderr, flush=True)
@@ -100,11 +123,18 @@ class Artifact:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - started, 1),
             "device": _device(),
+            "files": {
+                file.relative_to(part).as_posix(): (file.stat().st_size, _sha256(file))
+                for file in sorted(part.rglob("*"))
+                if file.is_file() and file.name not in ("artifact.json", "resume.pt")
+            },
         }
         (part / "artifact.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         if self.path.exists():  # a folder without its stamp: somebody's hand was in it
             shutil.rmtree(self.path)
         os.replace(part, self.path)
+        for left in self.path.glob("**/resume.pt"):  # until now a kill could go on from there
+            left.unlink()
 
     def record(self) -> dict[str, Any]:
         """What ``artifact.json`` says of a finished artifact."""
@@ -149,6 +179,11 @@ def _device() -> str:
     if torch and torch.cuda.is_available() and not os.environ.get("AACSTUDY_DEVICE", "").startswith("cpu"):
         return torch.cuda.get_device_name()
     return "cpu"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _digest(text: str) -> str:

@@ -38,7 +38,7 @@ def read(path: str | Path, owners: str | Path | None = None, losses: bool = Fals
             raise ValueError(f"{path}: a CSV matrix needs an owners file: columns caption and audio")
         found = _csv(path, Path(owners), losses)
     elif path.is_dir():
-        found = _zarr(path)
+        found = Losses.read(path)
     else:
         raise ValueError(f"{path}: a matrix is a zarr folder, an .npz or a .csv file")
     bad = np.argwhere(~np.isfinite(found.nll))
@@ -51,13 +51,6 @@ def read(path: str | Path, owners: str | Path | None = None, losses: bool = Fals
     if len(lonely := sorted(set(range(len(found.audios))) - set(found.owners.tolist()))):
         raise ValueError(f"{path}: audio {found.audios[lonely[0]]!r} (row {lonely[0]}) owns no caption")
     return found
-
-
-def _zarr(path: Path) -> Losses:
-    try:
-        return Losses.read(path)
-    except (KeyError, FileNotFoundError) as error:
-        raise ValueError(f"{path}: is no zarr group of losses ({error})") from error
 
 
 def _npz(path: Path) -> Losses:
@@ -93,7 +86,7 @@ def _npz(path: Path) -> Losses:
     if not np.isfinite(tokens.astype(float)).all() or (tokens < 1).any():
         raise ValueError(f"{path}, tokens: each sum is of one token or more")
     owners = _owners(path, stored["owners"], audios)
-    nll = np.asarray(-values if kind == "score" else values, dtype=np.float32)
+    nll = np.asarray(-values if kind == "score" else values, dtype=np.float64)
     return Losses(nll, tokens.astype(np.int64), owners, audios, captions, {"matrix": path.name})
 
 
@@ -132,7 +125,7 @@ def _csv(path: Path, owners: Path, losses: bool) -> Losses:
     table = tables.read(path, wants, lambda names: names[:1] == ["audio"] and len(names) > 1)
     audios, captions = _unique(path, table, "audio"), list(table.columns[1:])
     values = np.stack([tables.read_column(path, table, caption) for caption in captions], axis=1)
-    nll = (values if losses else -values).astype(np.float32)
+    nll = values if losses else -values
     owned = tables.read(owners, "caption,audio", lambda names: {"caption", "audio"} <= set(names))
     for line, audio in owned["audio"].items():
         if audio not in audios:

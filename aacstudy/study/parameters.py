@@ -130,6 +130,8 @@ def _build(values: Mapping[str, Any], source: str) -> Study:
     except ValidationError as error:
         wrong = "; ".join(map(_told, error.errors(include_url=False)))
         raise StudyError(f"{source}: {wrong}") from error
+    if not paths.NAME.fullmatch(study.study):
+        raise StudyError(f"{source}: study {study.study!r}: {paths.NAMED}")
     if study.captioner_from:
         _file(study.captioner_from, f"{source}: captioner_from: ")
         if study.captioner_from == study.study:
@@ -178,6 +180,8 @@ def _is_given(name: str, value: Any) -> bool:
 
 def _file(name: str | Path, where: str = "") -> Path:
     path = Path(name)
+    if path.suffix not in (".yml", ".yaml") and not paths.NAME.fullmatch(str(name)):
+        raise StudyError(f"{where}{str(name)!r} is no name of a study: {paths.NAMED}")
     if path.suffix not in (".yml", ".yaml"):
         path = paths.root() / "studies" / f"{name}.yml"
     if not path.exists():
@@ -213,9 +217,11 @@ def _read(name: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
 def _page(path: Path) -> dict[str, Any]:
     """What stands on a page itself, not what it extends."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise StudyError(f"{path} is not YAML: {error}") from error
+    if not values:
+        raise StudyError(f"{path}: holds no parameter; 'extends: demo' would be the demo under its name")
     if not isinstance(values, dict):
         raise StudyError(f"{path}: a study is a mapping of sections, not a {type(values).__name__}")
     return values

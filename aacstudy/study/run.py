@@ -4,9 +4,13 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -27,6 +31,7 @@ CAPTIONERS = {
     "demo": "make study",
 }
 
+RUN = "AACSTUDY_RUN"  # environment variable of jobs: the process whose end is theirs
 SIZES = {"clips": "n.clips", "evaluation clips": "n.audios", "evaluation captions": "n.captions"}
 
 
@@ -156,11 +161,10 @@ def _package_digest() -> str:
 
 def run_notebook(study: Study, name: str) -> None:
     """Execute a notebook into the study's report folder and convert it to HTML."""
-    from aacstudy.paths import write_whole
     from aacstudy.report import execute  # here, as what it needs takes two seconds to import
     from aacstudy.report.provenance import private
 
-    out = paths.report(study.study)
+    out, key = paths.report(study.study), notebook_key(study, name)
     executed = out / "notebooks" / f"{name}.ipynb"
     execute.execute(notebooks.file(name), executed, study.parameters(), out)
     text = executed.read_text(encoding="utf-8")
@@ -168,9 +172,10 @@ def run_notebook(study: Study, name: str) -> None:
         # a page may be published: it names the folder, not where it lies
         if Path(path).is_absolute():
             text = text.replace(json.dumps(path)[1:-1], json.dumps(private(path))[1:-1])
-    write_whole(executed, text.encode("utf-8"))
+    paths.write_whole(executed, text.encode("utf-8"))
     pages = [(f"{one}.html", notebooks.read(one).title) for one in study.notebooks]
     execute.to_html(executed, out / f"{name}.html", study.study, pages)
+    paths.write_whole(out / "pages" / f"{name}.key", key.encode())
 
 
 def build_index(study: Study) -> Path:
@@ -192,7 +197,33 @@ def build_index(study: Study) -> Path:
     }
     titles = [(name, notebooks.read(name).title) for name in study.notebooks]
     found = (findings.sentences(results), findings.measured(results))
-    return index.index(out, about, titles, *found, _citation())
+    made = index.index(out, about, titles, *found, _citation())
+    paths.write_whole(out / "pages" / "index.key", _of_plan(study)["index"].encode())
+    return made
+
+
+def _of_plan(study: Study) -> dict[str, str]:
+    """The key of each page and of the index as the study is now."""
+    pages = {name: notebook_key(study, name) for name in study.notebooks}
+    return pages | {
+        "index": hashlib.sha256("".join([index_key(study), *pages.values()]).encode()).hexdigest()
+    }
+
+
+def unfinished(study: Study) -> list[str]:
+    """What of a study's report is missing or not of this plan: notebooks, ``index``.
+
+    A key is written last, so this holds whatever Snakemake was told of, or died of.
+    """
+    out = paths.report(study.study)
+
+    def whole(name: str, key: str) -> bool:
+        others = ("results.json",) if name == "index" else (f"pages/{name}.json", f"notebooks/{name}.ipynb")
+        stamp = out / "pages" / f"{name}.key"
+        there = all((out / one).is_file() for one in (f"{name}.html", *others)) and stamp.is_file()
+        return there and stamp.read_text(encoding="utf-8") == key
+
+    return [name for name, key in _of_plan(study).items() if not whole(name, key)]
 
 
 def _citation() -> Path | None:
@@ -209,24 +240,66 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile:
 
     A folder of recordings is checked here, before anything is trained. One run at a time in a
     folder of artifacts: our lock ends with the process that holds it, where Snakemake's would
-    outlive a kill.
+    outlive a kill, and its jobs end with it. What is there is checked once, by size and bytes.
     """
     if study.corpus.name == "folder":
         plan.corpus(study).make(cores)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.root() / "workflow" / "Snakefile")]
     where = ["--profile", profile] if profile else ["--cores", str(cores)]
-    command += ["--directory", str(paths.root()), *where, "--nolock", "--rerun-incomplete", "--keep-going"]
+    command += ["--directory", str(paths.root()), *where, "--nolock", "--keep-going"]
+    # Our stamps and keys say what is whole: Snakemake, once killed, would remove and make it anew.
+    command += ["--ignore-incomplete", "--keep-incomplete"]
     command += ["--rerun-triggers", "mtime", "params", "input", "--quiet", "rules", "host"]
-    command += ["--config", *config(name, overrides)]
     lock = FileLock(paths.artifacts() / ".locks" / "run")
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
         with lock.acquire(timeout=0):
-            return subprocess.run(command, env=_environment(), check=False).returncode
+            for artifact in everything(study):
+                if artifact.stamp.exists():
+                    artifact.check()
+            out = paths.report(study.study)
+            left = [out / ("" if one == "index" else "pages") / one for one in unfinished(study)]
+            forced = [f"{one}{'.html' if one.name == 'index' else '.json'}" for one in left]
+            command += ["--forcerun", *forced] if forced else []
+            command += ["--config", *config(name, overrides)]
+            status = _with_children(command, _environment() | ({} if profile else {RUN: str(os.getpid())}))
+            if status == 0 and (left := unfinished(study)):
+                print(f"missing or not of this study as it is now: {', '.join(left)}", file=sys.stderr)
+                return 1
+            return status
     except Timeout:
         raise ValueError(
             f"another run is at work in {paths.artifacts()}; wait for it, or set AACSTUDY_ARTIFACTS"
         ) from None
+
+
+def _with_children(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in a group of its own, all of which ends with it, however it ends."""
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.default_int_handler)
+    process = subprocess.Popen(command, env=environment, process_group=0)
+    try:
+        return process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def end_with_run() -> None:
+    """In a job, and in Snakemake: end soon after a run that was killed.
+
+    What they would still write or remove could be the next run's.
+    """
+
+    def watch(run: int) -> None:
+        with suppress(ProcessLookupError):
+            while not time.sleep(0.5):
+                os.kill(run, 0)
+        os._exit(1)
+
+    if RUN in os.environ:
+        threading.Thread(target=watch, args=(int(os.environ[RUN]),), daemon=True).start()
 
 
 def _environment() -> dict[str, str]:

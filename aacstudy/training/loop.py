@@ -38,13 +38,14 @@ def run_epochs(
     ``better`` names the validation number that selects; a leading ``-`` means lower is better.
     ``validate`` is told the epoch, from 1, and may leave that number out of some, which are then
     not selected. After each epoch everything is saved in ``folder/resume.pt``; a run that finds it
-    goes on and ends exactly as an unbroken one: random numbers follow from (seed, epoch).
+    goes on and ends exactly as an unbroken one: random numbers follow from (seed, epoch). It stays
+    until an artifact is whole, so that no kill loses the epochs.
     """
     file = folder / "resume.pt"
     history: list[dict[str, float]] = []
     best: dict[str, torch.Tensor] = {}
-    if file.exists():
-        state = torch.load(file, weights_only=True)
+    state = torch.load(file, weights_only=True) if file.exists() else {}
+    if state.get("seed") == seed:  # another's may have been left here
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -68,10 +69,9 @@ def run_epochs(
         bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "epoch"})
         parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
         state = {part: one.state_dict() for part, one in parts.items()}
-        _save_whole(file, state | {"history": history, "best": best})
+        _save_whole(file, state | {"seed": seed, "history": history, "best": best})
     model.load_state_dict({k: v.to(device) for k, v in best.items()})
     model.eval()
-    file.unlink(missing_ok=True)
     return pd.DataFrame(history)
 
 
