@@ -100,6 +100,8 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
         inputs = (corpus(study),)  # of which it needs nothing: whose captions it is taken to have learnt
         return Artifact("captioner", "published", parameters, inputs, _code(f"captioner{PUBLISHED}"))
     parameters = {"decoder": asdict(study.decoder), "training": asdict(study.training), "seed": seed}
+    if study.training.select != "validation_loss":  # epochs are chosen by what is written
+        parameters["decoding"] = asdict(study.decoding)
     inputs, code = (corpus(study), frames(study)), _code("captioner")
     if study.training.finetune_encoder:
         inputs, code = (*inputs, encoder(study)), _code("captioner_finetuned")
