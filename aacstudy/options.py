@@ -69,6 +69,9 @@ class CorpusOptions:
     wording: Literal["usual", "rare"] = "usual"  # rare turns the frequencies of paraphrases round
     snr_low: Number = 0.0  # dB, events over background noise
     snr_high: Number = 18.0
+    # clotho, audiocaps: splits that need not be here, where nothing is trained; what needs them is
+    # left out
+    may_lack: Many[Literal["train", "validation"]] = ()
     # clotho, audiocaps: read every sample when indexed, not headers alone
     decode: StrictBool = False
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from aacstudy.corpus import Corpus
-from aacstudy.corpus.text import PAD, Vocabulary, pad, tokenise
+from aacstudy.corpus.text import PAD, Vocabulary, joined, pad, tokenise
 from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner, token_nll
 from aacstudy.models.checkpoint import save_captioner
@@ -232,7 +232,7 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
     sets = [([by_clip[clip] for clip in part.clips["clip"]], *targets(part, vocabulary)) for part in parts]
     score = None
     if judge:
-        texts = [" ".join(tokenise(text)) for text in parts[1].captions["text"]]
+        texts = [joined(tokenise(text)) for text in parts[1].captions["text"]]
         references = [[texts[row] for row in rows] for rows in of_each(len(sets[1][0]), sets[1][1])]
         score = partial(judge, vocabulary=vocabulary, references=references)
     history = train(captioner, *sets, options, seed, folder, score)

@@ -55,8 +55,9 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
-    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
-    parameters = composed if options.name in COMPOSED else {"name": options.name, "decode": options.decode}
+    files = {name: getattr(options, name) for name in ("name", "decode", "may_lack")}
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", *files)}
+    parameters = composed | {"name": options.name} if options.name in COMPOSED else files
     if options.name != "soundscapes":
         # as scoring.matrix: a page means the same from every working folder, a notebook's too
         place = str((paths.root() / options.root).resolve()) if options.root else ""
