@@ -270,7 +270,9 @@ def _make(options) -> None:
 def _plan(options) -> None:
     from aacstudy.study import run
 
-    for artifact in run.everything(_study(options)):
+    study = _study(options)
+    run.look_at_weights(study)
+    for artifact in run.everything(study):
         state = f"{artifact.record()['seconds']:8.1f} s" if artifact.stamp.exists() else "   missing"
         print(f"{state}  {artifact.stage}/{artifact.name}")
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, 
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-REPEAT_MODES = ("none", "all", "content")
+REPEAT_MODES = ("none", "all", "content", "published")
 EXACT = ConfigDict(extra="forbid")  # a name that is no parameter raises
 
 Item = TypeVar("Item")
@@ -69,6 +69,9 @@ class CorpusOptions:
     wording: Literal["usual", "rare"] = "usual"  # rare turns the frequencies of paraphrases round
     snr_low: Number = 0.0  # dB, events over background noise
     snr_high: Number = 18.0
+    # clotho, audiocaps: splits that need not be here, where nothing is trained; what needs them is
+    # left out
+    may_lack: Many[Literal["train", "validation"]] = ()
     # clotho, audiocaps: read every sample when indexed, not headers alone
     decode: StrictBool = False
 
@@ -185,9 +188,11 @@ class TrainingOptions:
     clip_norm: AboveZero = 1.0
     # of the Beta distribution that frames and words are mixed by; 0 = off
     mixup_alpha: NotNegative = 0.4
+    # the decoder's layers: each with weights of its own, or copies of the first, as published
+    start: Literal["drawn", "copies"] = "drawn"
     # SpecAugment: stripes of frames, and as many of their dimensions; 0 = off
     mask_stripes: Count = 2
-    mask_share: Share = 0.1  # of its axis, the most that a stripe covers
+    mask_share: Share = 0.1  # of its axis, what a stripe stays below
     # what the kept epoch is best in; the paper's is fense
     select: Literal["validation_loss", "cider_d", "fense"] = "validation_loss"
     # epochs between captionings of the validation clips, for cider_d and fense
@@ -219,7 +224,7 @@ class DecodingOptions:
     max_tokens: StrictInt = 20  # generated tokens, EOS included
     # words that stand only once, see `forbidden_repeats`
     forbid_repeats: Literal[REPEAT_MODES] = "content"
-    # PAD, BOS and UNK never appear; the authors' code lets them: False
+    # PAD, BOS and UNK are never chosen; the authors' code lets them: False
     forbid_specials: StrictBool = True
 
     def __post_init__(self):

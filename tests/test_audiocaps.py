@@ -75,6 +75,25 @@ def test_rows_of_a_clip_need_not_stand_together(root):
             )  # every caption, in order
 
 
+def test_the_evaluation_split_alone_where_that_is_asked_for(root, tmp_path, capsys):
+    base, whole = root / "AUDIOCAPS", check(root)[0].split("test")
+    for name in ("train.csv", "val.csv"):
+        (base / name).unlink()
+    assert len(check(root)[1]) == 2 and check(root, may_lack=["train"])[1] == check(root)[1][1:]
+    build(tmp_path, CorpusOptions(root=str(root), may_lack=["train", "validation"]))
+    assert "not here: train and validation; what needs them is left out" in capsys.readouterr().err
+    assert Corpus.load(tmp_path).split("test").pool() == whole.pool()
+    assert set(Corpus.load(tmp_path).clips["split"]) == {"test"}
+
+
+def test_a_fixed_table_of_training_captions(root):
+    base, whole = root / "AUDIOCAPS", check(root)[0]
+    (base / "train.csv").rename(base / "train_fixed.csv")
+    found, defects = check(root)
+    assert not defects
+    pd.testing.assert_frame_equal(found.captions, whole.captions)
+
+
 def test_what_is_missing_is_left_out_and_counted(root, tmp_path, capsys):
     found, defects = check(root)
     assert defects == []

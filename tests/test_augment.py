@@ -74,14 +74,14 @@ def test_stripes_by_hand(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.tensor(next(draws)))
     padding = torch.tensor([[False] * 10, [False] * 4 + [True] * 6])
     out = augment.mask_stripes(torch.ones(2, 10, 4), padding, 1, 0.5, generator())
-    # clip 0: widths 0..5, half of 6 is 3; starts 0..7, 0.9 of 8 is 7. Its stripe of dimensions has
+    # clip 0: widths 0..4, half of 5 is 2; starts 0..7, 0.9 of 8 is 7. Its stripe of dimensions has
     # width 0.
-    assert out[0, :, 0].tolist() == [1.0] * 7 + [0.0] * 3
+    assert out[0, :, 0].tolist() == [1.0] * 7 + [0.0] * 2 + [1.0]
     assert torch.equal(out[0], out[0, :, :1].expand(10, 4))
-    # clip 1 of four frames: widths 0..2, so 1; starts 0..3, so 3. Dimensions: widths 0..2, so 2,
+    # clip 1 of four frames: widths 0..1, so 1; starts 0..2, so 2. Dimensions: widths 0..1, so 1,
     # from 0 on.
-    assert out[1, :, 3].tolist() == [1.0] * 3 + [0.0] + [1.0] * 6
-    assert out[1, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert out[1, :, 3].tolist() == [1.0] * 2 + [0.0] + [1.0] * 7
+    assert out[1, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -105,21 +105,42 @@ def test_stripes_are_whole_few_and_inside(lengths, dim, stripes, share, seed):
         times, dims = masked[clip].all(dim=1), masked[clip].all(dim=0)
         if not times.all():  # else every cell is masked, by whichever axis
             assert torch.equal(masked[clip], times[:, None] | dims[None])
-            assert times.sum() <= stripes * int(share * length) and not times[length:].any()
-            assert dims.sum() <= stripes * int(share * dim)
+            assert times.sum() <= stripes * max(0, round(share * length) - 1)
+            assert dims.sum() <= stripes * max(0, round(share * dim) - 1)
+            assert not times[length - 1 :].any() and not dims[-1]
 
 
-def test_widths_are_uniform_from_none_to_the_share():
+def published_shares(time: int, stripes: int, share: float) -> np.ndarray:
+    """How often each frame is covered, exactly: widths among randint(0, round(share * time)),
+    starts among randint(0, time - width), upper ends out.
+    """
+    free = np.zeros(time)
+    most = round(share * time)
+    for width in range(max(most, 1)):
+        for start in range(time - width):
+            covered = (np.arange(time) >= start) & (np.arange(time) < start + width)
+            free += ~covered / ((time - width) * max(most, 1))
+    return 1 - free**stripes
+
+
+@pytest.mark.parametrize("time", [4, 5, 15, 25, 31, 94])
+def test_stripes_lie_where_the_published_ones_do(time):
+    clips, expected = 6000, published_shares(time, 2, 0.1)
+    out = augment.mask_stripes(torch.ones(clips, time, 3), None, 2, 0.1, generator())
+    found = (out[:, :, 0] == 0).float().mean(dim=0).numpy()
+    print(f"{time} frames: {found.mean():.4f} covered, expected {expected.mean():.4f}")
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(0.25 / clips))
+    assert found[-1] == 0 and abs(expected[-1]) < 1e-9
+    if time <= 5:  # round(0.4) and round(0.5) are 0
+        assert not found.any()
+
+
+def test_one_stripe_of_31_frames_is_of_none_one_or_two():
     clips = 4000
     out = augment.mask_stripes(torch.ones(clips, 31, 20), None, 1, 0.1, generator())
-    times = (out == 0).all(dim=2).sum(dim=1)
-    dims = (out == 0).all(dim=1).sum(dim=1)
-    assert (torch.bincount(times, minlength=4) / clips).tolist() == pytest.approx([0.25] * 4, abs=0.03)
-    assert (torch.bincount(dims, minlength=3) / clips).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
-    covered = (
-        (out[:, :, 0] == 0).float().mean(dim=0)
-    )  # each stripe starts anywhere: edges are seldom, not never
-    assert covered.min() > 0 and covered[1:-1].max() < 3 * covered[1:-1].min()
+    times, dims = ((out == 0).all(dim=axis).sum(dim=1) for axis in (2, 1))
+    assert (torch.bincount(times) / clips).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert (torch.bincount(dims) / clips).tolist() == pytest.approx([0.5] * 2, abs=0.03)
 
 
 def test_nothing_is_masked_at_a_share_of_nothing():

@@ -1,6 +1,7 @@
 """Clotho: the published layout with its oddities, read exactly; every defect at once."""
 
 import os
+import shutil
 import unicodedata
 
 import numpy as np
@@ -131,6 +132,22 @@ def test_every_defect_at_once(root, tmp_path):
     with pytest.raises(CorpusError) as caught:
         build(tmp_path / "out", CorpusOptions(root=str(root)))
     assert len(caught.value.defects) == 9 and not list((tmp_path / "out").iterdir())
+
+
+def test_the_evaluation_split_alone_where_that_is_asked_for(tmp_path, capsys):
+    base = make_clotho(tmp_path, np.random.default_rng(0), rate=8000)
+    whole = check(tmp_path)[0].split("test")
+    (base / "clotho_csv_files" / "clotho_captions_development.csv").unlink()
+    shutil.rmtree(base / "clotho_audio_files" / "validation")
+    assert len(check(tmp_path)[1]) == 2
+    out = tmp_path / "out"
+    out.mkdir()
+    build(out, CorpusOptions(root=str(tmp_path), may_lack=["train", "validation"]))
+    assert "not here: train and validation; what needs them is left out" in capsys.readouterr().err
+    assert Corpus.load(out).split("test").pool() == whole.pool()
+    (base / "clotho_csv_files" / "clotho_captions_evaluation.csv").unlink()
+    with pytest.raises(CorpusError, match=r"captions_evaluation\.csv: no such file"):
+        build(out, CorpusOptions(root=str(tmp_path), may_lack=["train", "validation"]))
 
 
 def test_what_is_not_there_is_one_defect(root):

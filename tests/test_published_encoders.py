@@ -1,7 +1,19 @@
 """Published taggers in our networks, held against plain computations on the tensors of the file."""
 
+import argparse
+import contextlib
+import json
+import os
 import pickle
+import subprocess
+import sys
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import asdict
+from functools import partial
+from operator import methodcaller
+from pathlib import PosixPath
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +27,7 @@ from published_tensors import (
 )
 from safetensors.torch import save_file
 
+from aacstudy.__main__ import main
 from aacstudy.models.checkpoint import load_encoder, save_encoder
 from aacstudy.models.frontend import LogMel
 from aacstudy.models.published.encoders import (
@@ -24,7 +37,7 @@ from aacstudy.models.published.encoders import (
     import_cnn14,
     published_encoder,
 )
-from aacstudy.models.published.files import read_tensors
+from aacstudy.models.published.files import read_plain, read_tensors
 from aacstudy.options import EncoderOptions, FrontendOptions
 from aacstudy.study.parameters import Study
 from aacstudy.study.stages import plan
@@ -177,20 +190,173 @@ def test_numpy_beside_the_weights_is_read(tmp_path):
         assert torch.equal(read_tensors(path)["a"], tensors["a"])
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    mark = tmp_path / "mark"
+def container(module: str, name: str, **content):
+    """An object of a class of that name, as a library that is not here would have pickled it."""
+    sys.modules.setdefault(module, ModuleType(module))
+    made = type(name, (), {"__module__": module})
+    setattr(sys.modules[module], name, made)
+    found = made()
+    vars(found).update(content)
+    return found
 
-    class Trap:
-        def __reduce__(self):
-            return (open, (str(mark), "w"))
 
-    torch.save({"model": {"a": torch.ones(1)}, "trap": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(ValueError, match=r"trap\.pth: .* more than weights, .*could run code \(.*open"):
-        read_tensors(tmp_path / "trap.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"model": Trap()}, protocol=2))
-    with pytest.raises(ValueError, match=r"plain\.pth"):
-        read_tensors(tmp_path / "plain.pth")
+@pytest.fixture
+def hyper_parameters(monkeypatch):
+    """What Lightning and training scripts keep beside the weights, of real classes where torch or
+    Python has them.
+    """
+    for name in ("omegaconf", "omegaconf.base", "omegaconf.listconfig", "omegaconf.dictconfig"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    parameter = torch.nn.Parameter(torch.ones(2))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.AdamW([parameter]), 3)
+    about = container("omegaconf.base", "ContainerMetadata", ref_type=Any, object_type=dict)
+    items = container("omegaconf.listconfig", "ListConfig", _metadata=about, _content=[1, 2.0, "x"])
+    return {
+        "ckpt": PosixPath("/home/somebody/model.ckpt"),
+        "cfg": container("omegaconf.dictconfig", "DictConfig", _content={"betas": items}, _parent=None),
+        "step": schedule.step,
+        "scheduler": schedule,
+        "names": Counter("abba"),
+        "by_name": defaultdict(list, a=[1]),
+        "half": partial(int, base=2),
+        "namespace": argparse.Namespace(lr=1e-3),
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "random": np.random.default_rng(0).bit_generator.state,
+        "seen": {PosixPath("a"), PosixPath("b")},
+        "dtype": torch.float32,
+    } | NUMPY
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_hyper_parameters_beside_the_weights_are_left_aside(
+    tmp_path, hyper_parameters, zipped, wrapper, capsys
+):
+    tensors = OrderedDict(
+        a=torch.arange(6.0).view(2, 3).T,  # not contiguous
+        b=torch.tensor(7),
+        c=torch.nn.Parameter(torch.randn(3).half()),
+        d=torch.empty(0, 4, dtype=torch.bfloat16),
+        e=torch.tensor([True, False]),
+    )
+    tensors["shared"] = tensors["b"]
+    path = tmp_path / "lightning.ckpt"
+    if not zipped:
+        del hyper_parameters["complex"]
+    content = {"epoch": 192, "hyper_parameters": hyper_parameters, wrapper: tensors}
+    torch.save(
+        content | {"callbacks": {"m": hyper_parameters["ckpt"]}}, path, _use_new_zipfile_serialization=zipped
+    )
+    for name in [one for one in sys.modules if one.startswith("omegaconf")]:
+        del sys.modules[name]  # it is not here
+    found = read_tensors(path)
+    assert list(found) == list(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+    said = capsys.readouterr().err
+    assert "lightning.ckpt: left aside beside the weights, not run: " in said
+    assert "omegaconf" not in sys.modules
+
+
+class Call:
+    """Asks for a call of a function when it is read."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+    def __call__(self):  # what calls it is only read
+        raise AssertionError
+
+
+def traps(mark: str) -> dict[str, object]:
+    """Values that would make the file ``mark`` if a reader did what they ask for."""
+    command, code = f"touch {mark}", f"open({mark!r}, 'w').close()"
+    return {
+        "system": Call(os.system, command),
+        "eval": Call(eval, code),
+        "exec": Call(exec, code),
+        "open": Call(open, mark, "w"),
+        "Popen": Call(subprocess.Popen, ["touch", mark]),
+        "getattr": Call(Call(getattr, Call(__import__, "os"), "system"), command),
+        "partial": Call(Call(partial, os.system, command)),
+        "methodcaller": Call(Call(methodcaller, "touch"), PosixPath(mark)),
+        "loads": Call(pickle.loads, pickle.dumps(Call(os.system, command))),
+        "load": Call(torch.load, mark),
+        "defaultdict": Call(defaultdict, Call(partial, os.system, command)),
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", traps(""))
+def test_a_file_that_would_run_code_runs_none(tmp_path, name, zipped, capsys):
+    mark, path = tmp_path / "mark", tmp_path / "trap.pth"
+    trap = traps(str(mark))[name]
+    good = {"a": torch.ones(1)}
+
+    def read(content: object) -> dict:
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        return read_tensors(path)
+
+    # beside the weights, nested, as a key, and with the weights' own call in it
+    for content in ({"trap": trap}, {"deep": [({"x": {1: trap}},)]}, {"set": Call(set, [trap])}):
+        assert torch.equal(read({"model": good} | content)["a"], good["a"])
+        assert f".{name}" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"trap\.pth: 'b' is \S+, which was not run, not a tensor"):
+        read({"model": good | {"b": trap}})
+    with pytest.raises(ValueError, match=r"trap\.pth: holds .*, which was not run, not tensors by name"):
+        read(trap)
+    # where a tensor's storage, size or name should stand
+    for call in ((trap, 0, (1,), (1,)), (torch.ones(1).untyped_storage(), 0, trap, (1,))):
+        with contextlib.suppress(ValueError):
+            read({"model": {"a": Call(torch._utils._rebuild_tensor_v2, *call, False, OrderedDict())}})
+    path.write_bytes(pickle.dumps({"model": trap}, protocol=2))
+    with pytest.raises(ValueError, match=r"trap\.pth"):
+        read_tensors(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_hand_written_opcodes_run_nothing(tmp_path, protocol):
+    """Building, filling and calling what stands for a class, by every opcode that can."""
+    mark = tmp_path / "mark"
+    system = b"cposix\nsystem\n"
+    call = f"(S'touch {mark}'\n".encode()
+    programs = [
+        system + call + b"tR.",
+        b"(" + f"S'touch {mark}'\n".encode() + b"iposix\nsystem\n.",
+        b"(" + system + f"S'touch {mark}'\n".encode() + b"o.",
+        system + b")\x81" + b"}S'__call__'\n" + system + b"sb.",  # NEWOBJ, then a state
+        system + b"(]tR(" + system + b"e.",  # APPENDS
+        system + b"S'k'\nS'v'\ns.",  # SETITEM
+        system + b"(S'k'\nS'v'\nu.",  # SETITEMS
+        system + b"N}S'__new__'\n" + system + b"s\x86b.",  # a state in slots
+        b"ctorch._utils\n_rebuild_tensor_v2\nN}S'__defaults__'\n" + system + b"s\x86b.",
+        b"ccollections\nOrderedDict\nN}S'__init__'\n" + system + b"s\x86b.",
+    ]
+    for program in programs:
+        data = (b"\x80" + bytes([protocol]) if protocol > 1 else b"") + program
+        with contextlib.suppress(ValueError):
+            read_plain("x", data)
+    assert not mark.exists()
+    assert isinstance(OrderedDict(a=1), dict) and list(OrderedDict(a=1)) == ["a"]
+
+
+def test_damaged_files_of_torch(tmp_path):
+    """Cut anywhere, or with storages that the file cannot hold: an error that names the file."""
+    for zipped in (True, False):
+        path = tmp_path / "x.pth"
+        torch.save({"a": torch.arange(40.0)}, path, _use_new_zipfile_serialization=zipped)
+        whole = path.read_bytes()
+        for size in range(0, len(whole) - 1, 37):
+            path.write_bytes(whole[:size])
+            with pytest.raises(ValueError, match=r"x\.pth: damaged"):
+                read_tensors(path)
+        path.write_bytes(whole.replace(b"K(", b"J\xff\xff\xff\x7f", 1)[: len(whole) + 3])
+        with pytest.raises(ValueError, match=r"x\.pth: damaged"):
+            read_tensors(path)
 
 
 def test_files_that_are_none(tmp_path):
@@ -238,7 +404,7 @@ def test_a_study_gets_the_weights_it_asks_for(folder):
         asked("cnn14.pth")
 
 
-def test_a_study_on_published_weights_trains_no_encoder(folder, tmp_path, monkeypatch):
+def test_a_study_on_published_weights_trains_no_encoder(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AACSTUDY_ARTIFACTS", str(tmp_path / "artifacts"))
     weights = tmp_path / "mine.pth"
     weights.symlink_to(folder / "nested.pth")
@@ -253,3 +419,12 @@ def test_a_study_on_published_weights_trains_no_encoder(folder, tmp_path, monkey
     asked["encoder"]["weights"] = str(tmp_path / "none.pth")
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         plan.encoder(Study.load("demo", asked))
+    # looked at before a corpus is made, and nothing stays of it
+    bad = tmp_path / "bad.pth"
+    torch.save({"model": {"a": torch.ones(1)}}, bad)
+    asked |= {"encoder": asked["encoder"] | {"weights": str(bad)}, "notebooks": ["05_retrieval"]}
+    before = sorted((tmp_path / "artifacts").rglob("*"))
+    for command in ("plan", "run"):
+        assert main([command, "demo", "--overrides", json.dumps(asked)]) == 2
+        assert "bad.pth: 0 tensors are called 'downsample_layers.0.0.weight'" in capsys.readouterr().err
+    assert sorted((tmp_path / "artifacts").rglob("*")) == before

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aacstudy.analysis.retrieval import grid
+from aacstudy.analysis.retrieval import grid, metrics
 from aacstudy.analysis.retrieval.normalise import NORMALISERS
 from aacstudy.analysis.statistics import Interval, keyed, variance_shares
 from aacstudy.options import StatisticsOptions
@@ -97,6 +97,33 @@ def test_raw_ties_are_a_sort_by_two_keys(direction):
     if direction == "a2t":
         expected = grid.queries(coarse, direction, "min_max", "expected")
         assert expected["hit@1"].mean() != table["hit@1"].mean()  # the policy matters here
+
+
+@pytest.mark.parametrize("direction", ["t2a", "a2t"])
+def test_the_authors_order_is_their_arithmetic(direction):
+    """Their scaling of losses [queries, items] once more: steps by argsort for tied minima."""
+    one = made(3)
+    loss = one.mean.astype(float)
+    scaled = (loss - loss.min(axis=0)) / (loss.max(axis=0) - loss.min(axis=0))
+    own = np.arange(30)[:, None] == one.owners[None, :]
+    if direction == "t2a":
+        loss, scaled, own = loss.T, scaled.T, own.T
+    policy = grid.queries(one, direction, "min_max", "authors")
+    theirs = scaled.copy()
+    for row in range(len(theirs)):
+        tied = theirs[row] == theirs[row].min()
+        argsort = np.argsort(loss[row, tied], kind="stable")
+        theirs[row, tied] = theirs[row].min() + 1e-5 * (argsort - tied.sum())
+    best = theirs.argmin(axis=1)
+    assert policy["hit@1"].tolist() == own[np.arange(len(own)), best].astype(float).tolist()
+    if direction == "a2t":
+        assert (scaled == scaled.min(axis=1, keepdims=True)).sum(axis=1).max() > 2
+
+
+def test_the_authors_order_by_hand():
+    # argsort of 3, 1, 2 is 1, 2, 0: the last of the three, not the best, comes first
+    order = metrics.authors_order([[1.0, 1.0, 0.0, 1.0]], [[3.0, 1.0, 0.5, 2.0]])
+    assert order.tolist() == [[-1.0, -2.0, 0.0, 0.0]]
 
 
 def test_what_normalising_changes():

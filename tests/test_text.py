@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, normalise, pad, tokenise
+from aacstudy.corpus.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, joined, normalise, pad, tokenise
 
 # What captions are made of, and what breaks them: quotes, contractions, specials, letters that
 # change when lowered.
@@ -27,16 +27,16 @@ CAPTIONS = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=8).map("".j
     ("caption", "words"),
     [
         ("A dog barks.", "a dog barks"),
-        ("  A   dog\tbarks\r\n twice ", "a dog barks twice"),
+        ("  A   dog\tbarks  twice\u00a0 ", "a dog\tbarks twice"),
         ("Rain falls; wind blows, loudly!", "rain falls wind blows loudly"),
         ("“Hello,” a man says…", "hello a man says"),
-        ("A dog’s bark, a cat‘s meow", "a dog's bark a cat's meow"),
+        ("A dog’s bark, a cat‘s meow", "a dog's bark a cat‘s meow"),
         ("rock&roll", "rock & roll"),
         ("A high-pitched (very) [loud] {beep} 8:30", "a high pitched very loud beep 8 30"),
         ("either/or_both+more*less×2#1~\\", "either or both more less 2 1"),
         ("Is it? It is!", "is it it is"),
         ("CAFÉ", "café"),
-        ("<bos> a <unk> dog <EOS> barks <Pad>", "a dog barks"),
+        ("<bos> a <unk> dog <EOS> ba<pad>rks", "a dog <eos> barks"),
         ("...", ""),
         ("", ""),
     ],
@@ -57,10 +57,16 @@ def test_normalise(caption, words):
         ("a <b>dog</b>", "a < b > dog < b >"),
         ("😀", "😀"),
         ("?!", ""),
+        ("a cat‘s ‘meow‘", "a cat‘s ‘ meow ‘"),
+        ("a dog <EOS>", "a dog < eos >"),
     ],
 )
 def test_tokenise(caption, words):
     assert tokenise(caption) == tuple(words.split())
+
+
+def test_tabs_and_no_break_spaces_are_words_as_published():
+    assert tokenise("A dog\tbarks\u00a0twice  now\n") == ("a", "dog", "\t", "barks", "\u00a0", "twice", "now")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +118,9 @@ def test_rules_and_first_tokens_that_cannot_be(wrong):
 @given(CAPTIONS)
 def test_normalise_is_idempotent(caption):
     once = normalise(caption)
-    assert normalise(once) == once
-    assert once == once.strip() and not re.search(r"\s\s|[,.!?;:\"()\[\]{}]", once)
+    if "<" not in once:  # what is left of "<bo<bos>s>" is removed in a second pass, never in the first
+        assert normalise(once) == once
+    assert once == once.strip() and not re.search(r"  |[,.!?;:\"()\[\]{}]", once)
     assert once == once.lower()
 
 
@@ -139,8 +146,8 @@ def test_encode_and_decode():
     assert vocabulary.encode("The dog barks!") == [BOS, 7, 5, 6, EOS]
     assert vocabulary.encode("A zebra barks") == [BOS, 4, UNK, 6, EOS]
     assert vocabulary.encode("") == [BOS, EOS]
-    assert vocabulary.decode([BOS, 7, 5, 8, 9, EOS, PAD, PAD]) == "the dog 's bark"
-    assert vocabulary.decode([BOS, 4, UNK, EOS]) == "a <unk>"
+    assert vocabulary.decode([BOS, 7, 5, 8, 9, EOS, PAD, PAD]) == "the dog's bark"
+    assert vocabulary.decode([BOS, 4, UNK, 5, EOS]) == "a dog"  # as the authors read theirs
 
 
 @settings(deadline=None)  # a busy machine is slow, not wrong
@@ -152,7 +159,7 @@ def test_encoding_what_was_decoded(captions):
     for caption in captions:
         ids = vocabulary.encode(caption)
         assert UNK not in ids
-        assert vocabulary.decode(ids) == " ".join(tokenise(caption))
+        assert vocabulary.decode(ids) == joined(tokenise(caption))
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,13 @@ from aacstudy.analysis.captions import assets
 from aacstudy.analysis.tagging import average_precision, mean_average_precision
 from aacstudy.corpus import NO_EVENTS, Corpus
 from aacstudy.corpus.text import BOS, EOS, PAD, Vocabulary
-from aacstudy.models import device, frames
+from aacstudy.models import decoding, device, frames
 from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_captioner, load_encoder
 from aacstudy.models.convnext import TaggingEncoder
 from aacstudy.options import (
     DecoderOptions,
+    DecodingOptions,
     EncoderOptions,
     FrontendOptions,
     StatisticsOptions,
@@ -667,8 +668,25 @@ def test_a_score_goes_with_its_selection(tmp_path, select, score):
         captioning.train(captioner(), pairs(), pairs(), options(select=select), 0, tmp_path, score)
 
 
+def test_layers_start_as_copies_where_asked():
+    words = Vocabulary.fit(["a dog barks"])
+    decoder = {"d_model": 16, "layers": 3, "heads": 2, "d_ff": 16}
+    states = {}
+    for start in ("drawn", "copies"):
+        found = captioning.new(8, words, {"seed": 3, "decoder": decoder, "training": {"start": start}})
+        states[start] = [layer.state_dict() for layer in found.decoder.layers]
+    for name, weight in states["copies"][0].items():
+        assert all(torch.equal(weight, other[name]) for other in states["copies"][1:])
+        assert torch.equal(weight, states["drawn"][0][name])  # and nothing else is drawn otherwise
+    assert not torch.equal(states["drawn"][0]["linear1.weight"], states["drawn"][1]["linear1.weight"])
+    # copies, not the same weights: what one learns the others do not
+    assert len(
+        {weight.data_ptr() for layer in found.decoder.layers for weight in layer.parameters()}
+    ) == 3 * len(list(found.decoder.layers[0].parameters()))
+
+
 def test_fense_without_its_models_stops_before_anything_else(tmp_path, monkeypatch):
-    parameters = {"seed": 5, "decoder": {}, "training": {"select": "fense"}}
+    parameters = {"seed": 5, "decoder": {}, "training": {"select": "fense"}, "decoding": {}}
     for found, lacking in (
         (assets.Assets(), "the sentence encoder .* and the fluency detector"),
         (assets.Assets(fluency=tmp_path, hub=tmp_path), "the sentence encoder"),
@@ -830,7 +848,8 @@ def test_captioning_on_a_corpus(tmp_path, select):
     parameters = {
         "seed": 5,
         "decoder": {"d_model": 16, "layers": 1, "heads": 2, "d_ff": 16},
-        "training": {"epochs": 2, "batch": 4, "select": select},
+        "training": {"epochs": 2, "batch": 4, "select": select, "start": "copies"},
+        "decoding": {"beam": 2, "min_tokens": 1, "max_tokens": 4, "forbid_repeats": "published"},
     }
     captioning.train_on_corpus(tmp_path, tmp_path / "frames.safetensors", parameters, out, CPU)
     network, vocabulary, extra = load_captioner(out / "captioner.safetensors")
@@ -843,7 +862,9 @@ def test_captioning_on_a_corpus(tmp_path, select):
     if select == "cider_d":
         from aac_metrics.functional import cider_d
 
-        written = selection.write(network, embedded[4:], vocabulary)
+        # beam search with the options given, not with the default ones
+        found = decoding.write(network, embedded[4:], vocabulary, DecodingOptions(**parameters["decoding"]))
+        written = [vocabulary.decode(best.tokens) for best, *_ in found]
         references = [[f"a dog barks {word} validation" for word in ("once", "na")]] * 2
         expected = float(cider_d(written, references, return_all_scores=False))
         assert history["validation_cider_d"].max() == pytest.approx(expected, abs=1e-9)

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -105,12 +106,16 @@ class Corpus:
         return cls(Path(folder), **tables)
 
 
-def write_index(folder: Path, corpus: Corpus, defects: list[str]) -> Corpus:
-    """Write the tables of a checked corpus; the audio stays where it is. Any defect raises."""
+def write_index(folder: Path, corpus: Corpus, defects: list[str], may_lack: Iterable[str] = ()) -> Corpus:
+    """Write the tables of a checked corpus; the audio stays where it is. Any defect raises; what of
+    the splits that ``may_lack`` is not there is named.
+    """
     if defects:
         raise CorpusError(defects)
     corpus = replace(corpus, folder=folder)
     corpus.save()
     if len(corpus.missing):
         print(f"{len(corpus.missing)} clips are left out, missing.csv says why", file=sys.stderr)
+    if absent := sorted(set(may_lack) - set(corpus.clips["split"])):
+        print(f"not here: {' and '.join(absent)}; what needs them is left out", file=sys.stderr)
     return corpus

@@ -1,6 +1,7 @@
 """AudioCaps 1.0 as published: three caption tables, and whatever of its videos could still be had.
 
     ROOT/AUDIOCAPS/{train,val,test}.csv (or csv_files_v1/) audiocap_id,youtube_id,start_time,caption
+    (or train_fixed.csv, as some downloaders call the training table)
     ROOT/AUDIOCAPS/audio_32000Hz/{train,val,test}/{youtube_id}_{start_time}.flac
 
 ``AUDIOCAPS`` and ``audio_32000Hz`` may be missing, with what is in them one level up; five other
@@ -9,7 +10,7 @@ without a usable file is left out and listed with the reason, not a defect. Sour
 github.com/cdjkim/audiocaps and its downloaders.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -46,7 +47,8 @@ def _base(root: Path) -> Path:
 
 def _table(base: Path, split: str) -> Path:
     folder = base / "csv_files_v1" if (base / "csv_files_v1").is_dir() else base
-    return folder / f"{SPLITS[split]}.csv"
+    table, fixed = (folder / f"{SPLITS[split]}{end}.csv" for end in ("", "_fixed"))
+    return fixed if fixed.is_file() and not table.is_file() else table
 
 
 def _audio(base: Path, split: str) -> Path:
@@ -70,17 +72,22 @@ def spellings(youtube_id: str, start: int, ids: list[str]) -> Iterator[str]:
     yield from ids
 
 
-def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, list[str]]:
+def check(
+    root: Path, decode: bool = False, workers: int = 1, may_lack: Collection[str] = ()
+) -> tuple[Corpus, list[str]]:
     """Read AudioCaps and list everything wrong with its tables; clips without a usable file are in
     ``missing``.
 
     Without ``decode`` only the headers of the recordings are read. A clip is named
-    split/youtube_id_start. A split of which no clip is left is a defect.
+    split/youtube_id_start. A split of which no clip is left is a defect; one of ``may_lack`` may
+    have no table or no folder.
     """
     base = _base(Path(root).resolve())
     clips, texts, missing, defects = [], [], [], []
     for split in SPLITS:
         table, folder = _table(base, split), _audio(base, split)
+        if split in may_lack and not (table.is_file() and folder.is_dir()):
+            continue
         named, wrong = _clips(table)
         defects += wrong
         files = _match(named, audio_names(folder))
@@ -111,7 +118,7 @@ def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, l
 def _clips(table: Path) -> tuple[dict[str, _Clip], list[str]]:
     """The clips of a table by youtube_id_start, and the table's defects."""
     _, rows, defects = records(table, ",".join(COLUMNS), lambda header: set(COLUMNS) <= set(header))
-    if table.name == "train.csv" and len(rows) == ROWS_OF_2_0:
+    if table.name.startswith("train") and len(rows) == ROWS_OF_2_0:
         defects.append(
             f"{table}: has {ROWS_OF_2_0} rows, so it is of AudioCaps 2.0; the study is of 1.0, whose "
             f"training table "
@@ -164,7 +171,8 @@ def _empty(table: Path, folder: Path, clips: dict[str, _Clip], reason: str) -> s
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     """Index AudioCaps in ``folder``; the audio stays where it is. A defect of a table raises."""
-    return write_index(folder, *check(Path(options.root), options.decode, cores))
+    found = check(Path(options.root), options.decode, cores, options.may_lack)
+    return write_index(folder, *found, options.may_lack)
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned

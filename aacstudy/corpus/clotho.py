@@ -11,6 +11,7 @@ them one level up. Source of the layout: Zenodo record 4783391.
 
 import html
 import unicodedata
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,16 +45,20 @@ def _audio(base: Path, split: str) -> Path:
     return beside if beside.is_dir() and not published.is_dir() else published
 
 
-def check(root: Path, decode: bool = False, workers: int = 1) -> tuple[Corpus, list[str]]:
+def check(
+    root: Path, decode: bool = False, workers: int = 1, may_lack: Collection[str] = ()
+) -> tuple[Corpus, list[str]]:
     """Read Clotho and list everything wrong with it; each defect names file, row and field.
 
     Without ``decode`` only the headers of the recordings are read. A clip is named split/file_name,
-    as file names repeat between splits.
+    as file names repeat between splits. A split of ``may_lack`` may have no table or no folder.
     """
     base = _base(Path(root).resolve())
     clips, texts, defects = [], [], []
     for split in SPLITS:
         table, folder = _table(base, "captions", split), _audio(base, split)
+        if split in may_lack and not (table.is_file() and folder.is_dir()):
+            continue
         rows, wrong = captions(table, ragged=False)
         defects += wrong
         about, wrong = _metadata(_table(base, "metadata", split))
@@ -108,7 +113,8 @@ def _plain(name: str) -> str:
 
 def build(folder: Path, options: CorpusOptions, cores: int = 1) -> Corpus:
     """Index Clotho in ``folder``; the recordings stay where they are. Any defect raises."""
-    return write_index(folder, *check(Path(options.root), options.decode, cores))
+    found = check(Path(options.root), options.decode, cores, options.may_lack)
+    return write_index(folder, *found, options.may_lack)
 
 
 @lru_cache  # a study asks many times; files do not change while it is planned

@@ -14,21 +14,21 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 RULES = ("conette", "dcase2024")  # how captions become words
 
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', ";": ",", "…": "...", "&": " & "})
+_QUOTES = str.maketrans({"’": "'", "`": "'", "“": '"', "”": '"', ";": ",", "…": "...", "&": " & "})
 _PUNCTUATION = re.compile(r"[,.!?;:\"(){}\[\]*×\-#/+_~ʘ\\]")
-_SPACES = re.compile(r"\s+")
+_SPECIALS = re.compile("|".join(SPECIALS))
+_SPACES = re.compile(" +")
+_BEFORE_A_SIGN = re.compile(r"\s+(?=[,.!?;:\"'])")
 
 
 def normalise(caption: str) -> str:
     """Lower-case a caption and keep its words only: straight quotes, punctuation to spaces, single
     spaces.
 
-    Apostrophes and ``&`` survive, as in the published vocabularies.
+    As in the published vocabularies apostrophes, ``&``, the left single quote, tabs and no-break
+    spaces survive: inside of a caption they are tokens, or part of one.
     """
-    caption = caption.translate(_QUOTES).lower()
-    for special in SPECIALS:
-        caption = caption.replace(special, " ")
-    caption = _PUNCTUATION.sub(" ", caption)
+    caption = _PUNCTUATION.sub(" ", _SPECIALS.sub("", caption).translate(_QUOTES).lower())
     return _SPACES.sub(" ", caption).strip()
 
 
@@ -44,7 +44,7 @@ def _tokenizer():
 @lru_cache(maxsize=200_000)
 def _tokenise_normalised(text: str) -> tuple[str, ...]:
     # A tuple, because the cache hands the same object to every caller.
-    return tuple(token.text for token in _tokenizer()(text) if not token.is_space)
+    return tuple(token.text for token in _tokenizer()(text))
 
 
 @lru_cache(maxsize=1)
@@ -75,6 +75,14 @@ def tokenise(caption: str, rules: str = "conette") -> tuple[str, ...]:
     if rules not in RULES:
         raise ValueError(f"rules must be one of {RULES}, got {rules!r}")
     return _tokenise_dcase2024(caption) if rules == "dcase2024" else _tokenise_normalised(normalise(caption))
+
+
+def joined(words: Iterable[str], rules: str = "conette") -> str:
+    """Words as a text, as the published captioners write it: ``dog``, ``'s`` gives ``dog's`` by the
+    rules of CoNeTTE, ``dog 's`` by those of the baseline.
+    """
+    text = " ".join(words)
+    return _BEFORE_A_SIGN.sub("", text).strip() if rules == "conette" else text
 
 
 @dataclass(frozen=True)
@@ -114,8 +122,9 @@ class Vocabulary:
         return [self.bos, *(ids.get(word, UNK) for word in tokenise(caption, self.rules)), EOS]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words of token ids, joined by spaces; PAD, BOS, `bos` and EOS are left out."""
-        return " ".join(self.words[i] for i in ids if i not in (PAD, BOS, EOS, self.bos))
+        """The text of token ids, see `joined`; the specials and `bos` are left out."""
+        words = (self.words[i] for i in ids if i not in (PAD, BOS, EOS, UNK, self.bos))
+        return joined(words, self.rules)
 
 
 def pad(sequences: list[list[int]]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Captions out of a captioner: greedy and beam search, with words that may not repeat. Not used for
+"""Captions out of a captioner: beam search, with words that may not repeat. Not used for
 retrieval scores.
 
 `beam_search` keeps the keys and values of what is decided and adds one token a step;
@@ -6,17 +6,30 @@ retrieval scores.
 decoding, and the authors' code.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
-from aacstudy.corpus.text import BOS, EOS, PAD, UNK
+from aacstudy.corpus.text import BOS, EOS, PAD, UNK, Vocabulary
 from aacstudy.models.captioner import Captioner
+from aacstudy.models.frames import pad_frames
 from aacstudy.options import REPEAT_MODES, DecodingOptions
+
+# NLTK's English list (its stopwords corpus, a download) as far as a word of it can be a token: what
+# has an apostrophe never is, "don't" being "do" and "n't".
+NLTK_STOP_WORDS = """
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers
+herself it its itself they them their theirs themselves what which who whom this that these those am is are
+was were be been being have has had having do does did doing a an the and but if or because as until while of
+at by for with about against between into through during before after above below to from up down in out on
+off over under again further then once here there when where why how all any both each few more most other
+some such no nor not only own same so than too very s t can will just don should now d ll m o re ve y ain
+aren couldn didn doesn hadn hasn haven isn ma mightn mustn needn shan shouldn wasn weren won wouldn
+"""
 
 
 class Hypothesis(NamedTuple):
@@ -31,22 +44,42 @@ def forbidden_repeats(vocabulary: list[str], mode: str, free: Sequence[str] | No
     """Vocabulary in id order -> bool [vocabulary], True for entries that may stand only once in a
     caption.
 
-    "none": no entry; "all": every entry; "content": every entry, specials too, that is no English
-    stop word, or not among the ``free`` words, which a published captioner brings along. The
-    authors use NLTK's stop words, which need a download; these are spaCy's, a longer list. It also
-    frees number words ("one", "two") and frequent verbs, adverbs and places ("make", "several",
-    "back", "front"), so a few more words may repeat here; in turn it lacks a few ("having",
-    "theirs"). Raises ValueError for another mode.
+    "none": no entry; "all": every entry; "content" and "published": every entry, specials too, that
+    is no English stop word, or not among the ``free`` words, which a published captioner brings
+    along. "published" takes NLTK's stop words, as the authors do; "content" spaCy's, which let
+    number words ("one", "two") and frequent verbs, adverbs and places ("make", "several", "back",
+    "front") repeat too. Raises ValueError for another mode.
     """
     if mode not in REPEAT_MODES:
         raise ValueError(f"mode must be one of {REPEAT_MODES}, got {mode!r}")
-    if mode != "content":
+    if mode in ("none", "all"):
         return torch.full((len(vocabulary),), mode == "all")
-    if free is None:
+    if free is None and mode == "published":
+        free = NLTK_STOP_WORDS.split()
+    elif free is None:
         # here, as importing spaCy takes a second
         from spacy.lang.en.stop_words import STOP_WORDS as free
     free = frozenset(free)
     return torch.tensor([word not in free for word in vocabulary], dtype=torch.bool)
+
+
+def write(
+    captioner: Captioner,
+    frames: Sequence[Tensor],
+    vocabulary: Vocabulary,
+    options: DecodingOptions,
+    may_repeat: Sequence[str] | None = None,
+    batch: int = 64,
+) -> Iterator[list[Hypothesis]]:
+    """`beam_search` of clips [time, dim] of any lengths; ``may_repeat``: as `free` of
+    `forbidden_repeats`.
+    """
+    device = next(captioner.parameters()).device
+    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats, may_repeat).to(device)
+    for i in tqdm(range(0, len(frames), batch), desc="writing captions", unit="batch", leave=False):
+        clips, padding = pad_frames([frames[row] for row in range(i, min(i + batch, len(frames)))])
+        padding = None if padding is None else padding.to(device)
+        yield from beam_search(captioner, clips.to(device), padding, options, forbidden, vocabulary.bos)
 
 
 def _checked(
@@ -147,20 +180,6 @@ class _Memory:
             x = layer.norm2(x + cross.out_proj(attended.transpose(1, 2).reshape(clips * width, 1, d)))
             x = layer.norm3(x + layer.linear2(layer.activation(layer.linear1(x))))
         return self.decoder.classifier(x[:, 0])
-
-
-def greedy(
-    captioner: Captioner,
-    frames: Tensor,
-    frame_padding: Tensor | None,
-    options: DecodingOptions,
-    forbidden: Tensor | None,
-    bos: int = BOS,
-) -> list[list[Hypothesis]]:
-    """The likeliest next token, again and again: `beam_search` with one place, whatever
-    `options.beam`.
-    """
-    return beam_search(captioner, frames, frame_padding, replace(options, beam=1), forbidden, bos)
 
 
 @torch.inference_mode()

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -104,6 +106,16 @@ def everything(study: Study) -> Iterator[Artifact]:
                 if (artifact.stage, artifact.name) not in seen:
                     seen.add((artifact.stage, artifact.name))
                     yield artifact
+
+
+def look_at_weights(study: Study) -> None:
+    """Import published weights for a look, before anything is encoded: what is wrong is said at
+    once.
+    """
+    for one in everything(study):
+        if one.code[0].endswith(plan.PUBLISHED) and not one.stamp.exists():
+            with TemporaryDirectory() as folder:
+                import_module(one.code[0]).build(one, Path(folder), 1)
 
 
 def find(study: Study, name: str) -> Artifact:
@@ -238,10 +250,12 @@ def run(study: Study, name: str, overrides: dict[str, Any], cores: int, profile:
     """Run a whole study through Snakemake, on this machine or as its ``profile`` says; returns its
     exit status.
 
-    A folder of recordings is checked here, before anything is trained. One run at a time in a
-    folder of artifacts: our lock ends with the process that holds it, where Snakemake's would
-    outlive a kill, and its jobs end with it. What is there is checked once, by size and bytes.
+    Weights and a folder of recordings are checked here, before anything is encoded or trained. One
+    run at a time in a folder of artifacts: our lock ends with the process that holds it, where
+    Snakemake's would outlive a kill, and its jobs end with it. What is there is checked once, by
+    size and bytes.
     """
+    look_at_weights(study)
     if study.corpus.name == "folder":
         plan.corpus(study).make(cores)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.root() / "workflow" / "Snakefile")]

@@ -47,9 +47,9 @@ def mix_padding(padding: Tensor | None, partner: Tensor) -> Tensor | None:
 def _stripes(size: int, lengths: Tensor, stripes: int, share: float, generator: torch.Generator) -> Tensor:
     """Where stripes lie, bool [batch, size]: inside the first ``lengths`` [batch] of an axis."""
     shape = (len(lengths), stripes)
-    longest = (lengths.double() * share).long()[:, None]  # [batch, 1]
-    width = (torch.rand(shape, generator=generator) * (longest + 1)).long()
-    start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width + 1)).long()
+    below = (lengths.double() * share).round()[:, None]  # [batch, 1], halves to even as Python does
+    width = (torch.rand(shape, generator=generator) * below).long()
+    start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width).double()).long()
     place = torch.arange(size)[None, None]  # [1, 1, size]
     # [batch, stripes, size]
     inside = (place >= start[..., None]) & (place < (start + width)[..., None])
@@ -61,9 +61,11 @@ def mask_stripes(
 ) -> Tensor:
     """SpecAugment on embeddings [batch, time, dim]: zeros in stripes of frames and of dimensions.
 
-    Each clip has ``stripes`` of its own on either axis. A stripe's width is uniform from 0 to
-    ``share`` of the axis, of time that of the clip without its padding (bool [batch, time], True at
-    the end, or None); it lies inside of it. Source: arXiv 1904.08779; widths: 2309.00454.
+    Each clip has ``stripes`` of its own on either axis. A stripe's width is uniform among the whole
+    numbers below the rounded ``share`` of the axis, of time that of the clip without its padding
+    (bool [batch, time], True at the end, or None), and so is its start among those that leave room
+    for one place more: the last place of an axis is never covered. Source: arXiv 1904.08779;
+    widths and starts: the authors' code of 2309.00454.
     """
     batch, time, dim = frames.shape
     lengths = torch.full((batch,), time) if padding is None else (~padding).sum(dim=1).cpu()

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from aacstudy.corpus import Corpus
-from aacstudy.corpus.text import PAD, Vocabulary, pad, tokenise
+from aacstudy.corpus.text import PAD, Vocabulary, joined, pad, tokenise
 from aacstudy.models import frames as frame_files
 from aacstudy.models.captioner import Captioner, token_nll
 from aacstudy.models.checkpoint import save_captioner
 from aacstudy.models.frames import pad_frames
-from aacstudy.options import DecoderOptions, TrainingOptions
+from aacstudy.options import DecoderOptions, DecodingOptions, TrainingOptions
 from aacstudy.training import augment
 from aacstudy.training.augment import training_part
 from aacstudy.training.loop import adamw, run_epochs
@@ -223,21 +223,30 @@ def train_on_corpus(corpus: Path, frames: Path, parameters: dict, folder: Path, 
         # First of all, as what it needs may be missing. By name, so that a key covers how captions
         # are learnt, not how an epoch's captions are written and judged: a change of decoding
         # trains nothing anew.
-        judge = import_module("aacstudy.training.selection").judge(options.select, device)
+        decoding = DecodingOptions(**parameters["decoding"])
+        judge = import_module("aacstudy.training.selection").judge(options.select, decoding, device)
     corpus, by_clip = Corpus.load(corpus), frame_files.load(frames)
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")
     vocabulary = Vocabulary.fit(parts[0].captions["text"])
-    torch.manual_seed(seed)
-    width, decoder = next(iter(by_clip.values())).shape[1], DecoderOptions(**parameters["decoder"])
-    captioner = Captioner(width, len(vocabulary), decoder).to(device)
+    captioner = new(next(iter(by_clip.values())).shape[1], vocabulary, parameters).to(device)
     sets = [([by_clip[clip] for clip in part.clips["clip"]], *targets(part, vocabulary)) for part in parts]
     score = None
     if judge:
-        texts = [" ".join(tokenise(text)) for text in parts[1].captions["text"]]
+        texts = [joined(tokenise(text)) for text in parts[1].captions["text"]]
         references = [[texts[row] for row in rows] for rows in of_each(len(sets[1][0]), sets[1][1])]
         score = partial(judge, vocabulary=vocabulary, references=references)
     history = train(captioner, *sets, options, seed, folder, score)
     save(folder, captioner, vocabulary, parameters, history)
+
+
+def new(frame_dim: int, vocabulary: Vocabulary, parameters: dict) -> Captioner:
+    """A captioner before any training: weights drawn by the seed, ``training.start`` says how."""
+    torch.manual_seed(parameters["seed"])
+    captioner = Captioner(frame_dim, len(vocabulary), DecoderOptions(**parameters["decoder"]))
+    first, *others = captioner.decoder.layers
+    for layer in others if parameters["training"].get("start") == "copies" else ():
+        layer.load_state_dict(first.state_dict())
+    return captioner
 
 
 def targets(part: Corpus, vocabulary: Vocabulary) -> tuple[list[int], list[list[int]]]:

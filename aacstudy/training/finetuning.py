@@ -20,9 +20,9 @@ from aacstudy.models.captioner import Captioner
 from aacstudy.models.checkpoint import load_encoder, save_encoder
 from aacstudy.models.frames import pad_frames
 from aacstudy.models.tagger import Tagger
-from aacstudy.options import DecoderOptions, TrainingOptions
+from aacstudy.options import TrainingOptions
 from aacstudy.training.augment import training_part
-from aacstudy.training.captioning import Batch, Pairs, draw, fit, mean_loss, of_each, save, targets
+from aacstudy.training.captioning import Batch, Pairs, draw, fit, mean_loss, new, of_each, save, targets
 from aacstudy.training.loop import adamw
 
 
@@ -93,9 +93,7 @@ def train_on_corpus(
     parts = training_part(corpus.split("train"), options, seed), corpus.split("validation")
     vocabulary = Vocabulary.fit(parts[0].captions["text"])
     tagger, classes = load_encoder(encoder)
-    torch.manual_seed(seed)
-    decoder = DecoderOptions(**parameters["decoder"])
-    captioner = Captioner(tagger.frame_dim, len(vocabulary), decoder).to(device)
+    captioner = new(tagger.frame_dim, vocabulary, parameters).to(device)
     sets = [(part.paths(), *targets(part, vocabulary)) for part in parts]
     history = train(tagger.to(device), captioner, *sets, options, seed, folder)
     save_encoder(folder / "encoder.safetensors", tagger, classes, parameters)

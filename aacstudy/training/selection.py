@@ -8,40 +8,24 @@ from importlib import import_module
 from multiprocessing import get_context
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from aacstudy.corpus.text import Vocabulary
-from aacstudy.models.captioner import Captioner
-from aacstudy.models.decoding import forbidden_repeats, greedy
-from aacstudy.models.frames import pad_frames
+from aacstudy.models.decoding import write
 from aacstudy.options import DecodingOptions
 
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], float]  # candidates and their references
 
 
-def judge(metric: str, device: torch.device) -> Callable[..., float]:
-    """``(captioner, clips, vocabulary, references)`` -> the ``scorer``'s score of its captions."""
+def judge(metric: str, decoding: DecodingOptions, device: torch.device) -> Callable[..., float]:
+    """``(captioner, clips, vocabulary, references)`` -> the ``scorer``'s score of its captions,
+    which are written as those of a study are.
+    """
     score = scorer(metric, device)
-    return lambda captioner, clips, vocabulary, references: score(
-        write(captioner, clips, vocabulary), references
-    )
 
+    def of(captioner, clips, vocabulary, references) -> float:
+        found = write(captioner, clips, vocabulary, decoding)
+        return score([vocabulary.decode(best.tokens) for best, *_ in found], references)
 
-def write(
-    captioner: Captioner, frames: Sequence[Tensor], vocabulary: Vocabulary, batch: int = 64
-) -> list[str]:
-    """One greedy caption for each clip [time, dim], at the default decoding options."""
-    device = next(captioner.parameters()).device
-    options = DecodingOptions()
-    forbidden = forbidden_repeats(list(vocabulary.words), options.forbid_repeats)
-    texts = []
-    for i in tqdm(range(0, len(frames), batch), desc="writing captions", leave=False):
-        clips, padding = pad_frames([frames[row] for row in range(i, min(i + batch, len(frames)))])
-        padding = None if padding is None else padding.to(device)
-        found = greedy(captioner, clips.to(device), padding, options, forbidden, vocabulary.bos)
-        texts += [vocabulary.decode(one.tokens) for (one,) in found]
-    return texts
+    return of
 
 
 def scorer(metric: str, device: torch.device) -> Score:

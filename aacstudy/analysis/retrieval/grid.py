@@ -52,11 +52,17 @@ def evaluate(scores, matrix: Matrix, direction: str, ties: str = "raw") -> pd.Da
     """Retrieval numbers of each query, by scores `[audios, captions]` of a matrix.
 
     direction: ``t2a`` (captions search audios) or ``a2t``. ties: ``raw`` breaks them by the raw
-    loss and takes the expected value over what is still tied; the others are those of metrics.py.
+    loss, ``authors`` as `metrics.authors_order`, which is for comparing with their numbers alone;
+    both take the expected value over what is still tied. The others are those of metrics.py.
     """
     search = {"t2a": metrics.text_to_audio, "a2t": metrics.audio_to_text}[direction]
-    tie_break, policy = (-mean_loss(matrix), "expected") if ties == "raw" else (None, ties)
-    return search(scores, matrix.owners, ks=KS, ties=policy, tie_break=tie_break)
+    if ties not in ("raw", "authors"):
+        return search(scores, matrix.owners, ks=KS, ties=ties)
+    tie_break = -mean_loss(matrix)
+    if ties == "authors":
+        turn = np.transpose if direction == "t2a" else np.asarray
+        tie_break = turn(metrics.authors_order(turn(scores), turn(-tie_break)))
+    return search(scores, matrix.owners, ks=KS, tie_break=tie_break)
 
 
 def queries(matrix: Matrix, direction: str, normaliser: str = "raw", ties: str = "raw") -> pd.DataFrame:

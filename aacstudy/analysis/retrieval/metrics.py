@@ -99,8 +99,8 @@ def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=
 
     scores `[queries, items]`, relevant bool of the same shape. `ties`: 'expected' is the exact mean
     over all orders of tied items, 'optimistic' and 'pessimistic' put the relevant ones first or
-    last. `tie_break`: optional scores used under `scores` (with the raw scores: the authors'
-    policy, named 'raw'); what still ties follows `ties`.
+    last. `tie_break`: optional scores used under `scores`, such as the raw ones; what still ties
+    follows `ties`.
 
     Returns one row per query, in order: `hit@k` (any relevant item in the top k), `recall@k` (share
     of the relevant items in the top k), `map@10` (precision summed over the hits in the top 10,
@@ -121,6 +121,20 @@ def evaluate(scores, relevant, ks=(1, 5, 10), ties: str = "expected", tie_break=
     columns["rank"] = head.before + (head.tied + 1) / (head.relevant + 1)
     columns["mrr"] = _reciprocal_rank(head)
     return pd.DataFrame(columns)
+
+
+def authors_order(scores, losses) -> np.ndarray:
+    """The tie-break `[queries, items]` of the authors' released code, for each query's best items.
+
+    That code (`scale_losses`, its version 0.2.2) means to order them by `losses` of the same shape,
+    but takes an argsort for the ranks: what stands at place i is put where the i-th best stands.
+    From three ties on that is another order, and it depends on the order of the items in the file.
+    """
+    scores, losses = np.asarray(scores), np.asarray(losses)
+    order = np.zeros(scores.shape)
+    for row, tied in enumerate(scores == scores.max(axis=1, keepdims=True)):
+        order[row, tied] = -np.argsort(losses[row, tied], kind="stable")
+    return order
 
 
 def text_to_audio(scores, owners, ks=(1, 5, 10), ties: str = "expected", tie_break=None) -> pd.DataFrame:

@@ -31,8 +31,8 @@ def min_max(scores, bank=None) -> np.ndarray:
 
     Values outside the bank's range are not clipped: clipping would tie them. A column that is
     constant in the bank gives 0.5 everywhere. Transductive use gives each caption an exact 1, so an
-    audio that is the best of several captions has them tied: state the tie policy (to break them by
-    raw scores is the authors'). Source: arXiv 2308.15090, there on losses (lowest loss 0).
+    audio that is the best of several captions has them tied: state the tie policy. Source: arXiv
+    2308.15090, there on losses (lowest loss 0).
     """
     scores, bank = check(scores, bank)
     low, high = bank.min(axis=0), bank.max(axis=0)  # [captions]

@@ -26,6 +26,7 @@ READERS = {
 }
 
 COMPOSED = ("soundscapes", "recordings")  # corpora whose scenes are made here
+PUBLISHED = "_published"  # how the name of a stage's module ends that imports weights
 PAIRS = "pairs"  # the split of clips of the same two sounds in both orders and at once
 
 # of a study, a variant, a seed, and a split where the stage has a choice
@@ -54,8 +55,9 @@ def corpus(study: Study) -> Artifact:
     """Clips, captions and events of the study's corpus."""
     options = study.corpus
     module = READERS[options.name]
-    composed = {name: value for name, value in asdict(options).items() if name not in ("root", "decode")}
-    parameters = composed if options.name in COMPOSED else {"name": options.name, "decode": options.decode}
+    files = {name: getattr(options, name) for name in ("name", "decode", "may_lack")}
+    composed = {name: value for name, value in asdict(options).items() if name not in ("root", *files)}
+    parameters = composed | {"name": options.name} if options.name in COMPOSED else files
     if options.name != "soundscapes":
         # as scoring.matrix: a page means the same from every working folder, a notebook's too
         place = str((paths.root() / options.root).resolve()) if options.root else ""
@@ -74,7 +76,7 @@ def encoder(study: Study) -> Artifact:
     if study.encoder.weights:
         parameters = {name: asdict(getattr(study, name)) for name in ("frontend", "encoder")}
         parameters |= _weights(study.encoder.weights)
-        return Artifact("encoder", kind, parameters, (), _code("encoder_published", network))
+        return Artifact("encoder", kind, parameters, (), _code(f"encoder{PUBLISHED}", network))
     parameters = {name: asdict(getattr(study, name)) for name in ("frontend", "encoder", "tagging")}
     return Artifact("encoder", kind, parameters, (corpus(study),), _code("encoder", network))
 
@@ -96,9 +98,11 @@ def captioner(study: Study, variant: str, seed: int) -> Artifact:
         parameters = {"heads": study.decoder.heads, "task": study.training.task} | _weights(
             study.training.weights
         )
-        inputs = (corpus(study), frames(study))
-        return Artifact("captioner", "published", parameters, inputs, _code("captioner_published"))
+        inputs = (corpus(study),)  # of which it needs nothing: whose captions it is taken to have learnt
+        return Artifact("captioner", "published", parameters, inputs, _code(f"captioner{PUBLISHED}"))
     parameters = {"decoder": asdict(study.decoder), "training": asdict(study.training), "seed": seed}
+    if study.training.select != "validation_loss":  # epochs are chosen by what is written
+        parameters["decoding"] = asdict(study.decoding)
     inputs, code = (corpus(study), frames(study)), _code("captioner")
     if study.training.finetune_encoder:
         inputs, code = (*inputs, encoder(study)), _code("captioner_finetuned")
