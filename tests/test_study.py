@@ -132,7 +132,7 @@ def test_what_a_page_does_not_name_is_the_default(project):
         ("decoding: {min_tokens: 20}", ["decoding: 0 <= min_tokens < max_tokens", "20 and 20"]),
         (
             "decoding: {forbid_repeats: every}",
-            ["decoding.forbid_repeats is 'every'", "'none', 'all' or 'content'"],
+            ["decoding.forbid_repeats is 'every'", "'none', 'all', 'content' or 'published'"],
         ),
         ("scoring: {split: tset}", ["scoring.split is 'tset'", "'train', 'validation' or 'test'"]),
         ("before_after: {other_clips: 0}", ["before_after.other_clips is 0", "greater than or equal to 1"]),
