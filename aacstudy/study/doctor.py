@@ -132,7 +132,7 @@ def _weights() -> Iterator[Finding]:
         try:
             yield Finding("ok", f"{name}: {find_weights(name)}")
         except FileNotFoundError as error:
-            yield Finding("missing", f"{error}; without them no study that names them")
+            yield Finding("missing", f"{error}; studies that name them cannot run")
 
 
 def _corpora() -> Iterator[Finding]:
