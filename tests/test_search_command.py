@@ -31,7 +31,7 @@ def put(artifact, write) -> None:
     """Lay down an artifact by hand, as if it had been made."""
     artifact.path.mkdir(parents=True)
     write(artifact.path)
-    artifact.stamp.write_text(json.dumps({"seconds": 0, "device": "cpu"}))
+    artifact.stamp.write_text(json.dumps({"seconds": 0, "device": "cpu", "files": {}}))
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,26 @@ def test_every_seed_has_its_captioner(study):
     assert one.table["posterior"].sum() == pytest.approx(1)
     assert not np.allclose(one.scores, two.scores)
     np.testing.assert_allclose(-two.scores * 3, np.sort(reference(study, "a dog", 2)), atol=1e-4)
+
+
+def test_a_long_recording_is_searched_in_windows(study, monkeypatch):
+    """Its score is its best window's, and the answer says where that begins."""
+    whole = search.search(study, "a loud tone", k=6).table
+    assert "from" not in whole
+    monkeypatch.setattr(search, "WINDOW", 2.4)  # the recordings have 2 and 3 s
+    table = search.search(study, "a loud tone", k=6).table.set_index("clip")
+    captioner, words, _ = load_captioner(plan.captioner(study, "base", 1).path / "captioner.safetensors")
+    part = Corpus.load(plan.corpus(study).make()).split("test")
+    by_clip = frames.load(plan.frames(study).make())
+    for clip, seconds in zip(part.clips["clip"], part.clips["seconds"]):
+        cut = search._windows(by_clip[clip], seconds)
+        assert (len(cut) > 1) == (seconds > 2.4) and cut[0][0] == 0
+        assert len(cut) == 1 or len(cut[-1][1]) == len(cut[0][1]) == round(2.4 * len(by_clip[clip]) / 3)
+        assert len(cut) == 1 or cut[-1][0] == pytest.approx(seconds - 2.4, abs=0.1)
+        ids = words.encode("a loud tone")
+        losses = nll_reference(captioner, [window for _, window in cut], [ids])[:, 0].numpy()
+        assert table.loc[clip, "score"] == pytest.approx(-losses.min() / (len(ids) - 1), abs=1e-4)
+        assert table.loc[clip, "from"] == cut[losses.argmin()][0]
 
 
 def test_unknown_words_are_named(study):

@@ -10,6 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,14 @@ AUDIO = (
     "deviation), "
     "which takes that advantage away. rank by z and rank by score stand side by side."
 )
-FORMATS = {"score": "{:.3f}", "z": "{:+.2f}", "percentile": "{:.1f}", "posterior": "{:.3f}"}
+WINDOW = 30.0  # seconds: a longer recording is searched in windows that overlap by half
+FORMATS = {
+    "from": "{:.0f} s",
+    "score": "{:.3f}",
+    "z": "{:+.2f}",
+    "percentile": "{:.1f}",
+    "posterior": "{:.3f}",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,9 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
 
     ``table``: ``rank``, ``clip``, ``score`` (mean log-probability per token), ``z`` and
     ``percentile`` of it among all clips, ``posterior`` (of all clips they sum to 1), ``captions``
-    (the clip's own, joined by " / "). seed: the captioner's, by default the study's first. What is
-    missing of the study is made first, and said. ValueError for an empty text, one without any
+    (the clip's own, joined by " / "). A recording longer than `WINDOW` counts by its best window,
+    and ``from`` says where that begins. seed: the captioner's, by default the study's first. What
+    is missing of the study is made first, and said. ValueError for an empty text, one without any
     known word, k below 1, or a study without a captioner.
     """
     from aacstudy.analysis.retrieval.normalise import z_score
@@ -89,8 +98,12 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
     unknown = _unknown(query, vocabulary)
     by_clip = frames.load(_made(plan.frames(study)))
     engine = Engine(network, [ids], study.scoring.dtype, study.scoring.memory)
-    # [clips]
-    total = -engine.nll([by_clip[clip] for clip in part.clips["clip"]])[:, 0].astype(float)
+    cut = [
+        _windows(by_clip[clip], seconds) for clip, seconds in zip(*map(part.clips.get, ("clip", "seconds")))
+    ]
+    first = np.cumsum([0, *map(len, cut[:-1])])  # each clip's first window
+    nll = engine.nll([window for windows in cut for _, window in windows])[:, 0].astype(float)
+    total = -np.minimum.reduceat(nll, first)  # [clips], of each clip's best window
     score = total / engine.tokens[0]
     n = len(score)
     odds = np.exp(total - total.max())
@@ -108,12 +121,24 @@ def search(study: Study, query: str, k: int = 5, seed: int | None = None) -> Fou
         }
     ).loc[order[:k]]
     table.insert(0, "rank", np.arange(1, len(table) + 1))
+    if any(len(windows) > 1 for windows in cut):
+        best = [int(np.argmin(nll[start : start + len(one)])) for start, one in zip(first, cut)]
+        table.insert(2, "from", [cut[i][best[i]][0] for i in table.index])
     paths = part.paths()
     sounds = tuple(
         (f"{row.rank}. {row.clip}", paths[i], part.credited(row.captions, row.clip))
         for i, row in zip(table.index, table.itertuples())
     )
     return Found(study, seed, query, "text", table.reset_index(drop=True), score[order], sounds, unknown)
+
+
+def _windows(frames, seconds: float) -> list[tuple[float, Any]]:
+    """A clip's frames in windows of at most `WINDOW`, with the second at which each begins."""
+    if seconds <= WINDOW:
+        return [(0.0, frames)]
+    size = round(WINDOW * len(frames) / seconds)
+    starts = [*range(0, len(frames) - size, max(1, size // 2)), len(frames) - size]
+    return [(start * seconds / len(frames), frames[start : start + size]) for start in starts]
 
 
 def describe(study: Study, file: Path, k: int = 5, seed: int | None = None) -> Found:
