@@ -98,7 +98,7 @@ def test_every_notebook_has_the_same_parameters():
 
     paths = sorted((PROJECT / "notebooks").glob("*.ipynb"))
     names = {path.stem: list(papermill.inspect_notebook(path)) for path in paths}
-    assert len(names) == 10 and all(found == names["00_start_here"] for found in names.values()), names
+    assert len(names) == 12 and all(found == names["00_start_here"] for found in names.values()), names
 
 
 # --- extending ----------------------------------------------------------------------------------

@@ -203,11 +203,14 @@ def test_help_is_the_default_and_lists_every_target():
 
 
 def test_study_passes_on_its_variables():
-    shown = make("-n", "study", "STUDY=own", "DATA=my clips", "CORES=3", "PYTHON=/opt/my python").stdout
-    assert shown.strip() == '"/opt/my python" -m aacstudy run "own" --data "my clips" --cores 3'
-    assert re.search(
-        r'run "demo" --cores [1-9]\d*$', make("-n", "study", OMP_NUM_THREADS="1").stdout, re.MULTILINE
+    own = ("study", "STUDY=own", "DATA=my $(touch `x`) clips", "CAPTIONER=re'cordings")
+    called = make("-s", *own, "CORES=3", "PYTHON=echo").stdout
+    assert called.strip() == (
+        "-m aacstudy run own --data my $(touch `x`) clips --captioner re'cordings --cores 3"
     )
+    assert '"/opt/my python" -m aacstudy run' in make("-n", "study", "PYTHON=/opt/my python").stdout
+    called = make("-s", "study", "PYTHON=echo", OMP_NUM_THREADS="1").stdout
+    assert re.fullmatch(r"-m aacstudy run demo --cores [1-9]\d*", called.strip())
 
 
 def test_conda_environment_with_the_packages_is_used(tmp_path):

@@ -343,10 +343,23 @@ def test_weighted_average_precision_is_sklearns(rounded):
     assert found.low < found.high and found.n == 60 and "clip" in found.unit
 
 
+def test_an_encoder_minus_itself_is_nothing():
+    labels, scores = tagged(n=60, classes=2)
+    one = mean_average_precision(labels, scores, StatisticsOptions(resamples=200))
+    assert mean_average_precision(labels, scores, StatisticsOptions(resamples=200), minus=scores)[:3] == (
+        0,
+        0,
+        0,
+    )
+    better = mean_average_precision(
+        labels, labels.astype(float), StatisticsOptions(resamples=200), minus=scores
+    )
+    assert better.value == pytest.approx(1 - one.value) and 0 < better.low < better.high < 1
+
+
 def test_interval_of_a_class_that_a_resample_may_lose():
     labels, scores = tagged(n=12, classes=2)
     labels[:, 1] = np.arange(12) == 5
-    assert mean_average_precision(labels, scores, StatisticsOptions(), minus=scores)[:3] == (0, 0, 0)
     found = mean_average_precision(labels, scores, StatisticsOptions(resamples=200))
     assert np.isfinite(found[:3]).all()
 

@@ -307,13 +307,24 @@ def end_with_run() -> None:
     """
 
     def watch(run: int) -> None:
-        with suppress(ProcessLookupError):
-            while not time.sleep(0.5):
-                os.kill(run, 0)
+        while _lives(run):
+            time.sleep(0.5)
         os._exit(1)
 
     if RUN in os.environ:
         threading.Thread(target=watch, args=(int(os.environ[RUN]),), daemon=True).start()
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is at work; one that ended may wait as a zombie for its parent to look."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # there is no /proc, or its entry went this moment
+        return True
+    return state not in "ZX"
 
 
 def _environment() -> dict[str, str]:
