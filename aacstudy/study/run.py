@@ -27,8 +27,8 @@ from aacstudy.study.stages import plan
 
 # Captioners for recordings of one's own, the best first, and how each is had.
 CAPTIONERS = {
-    "conette": "python -m aacstudy download conette",
-    "dcase2024": "python -m aacstudy download dcase2024",
+    "conette": "python -m aacstudy download conette, and AudioCaps at hand",
+    "dcase2024": "python -m aacstudy download dcase2024 clotho",
     "recordings": "python -m aacstudy download esc50 yamnet, then make study STUDY=recordings",
     "demo": "make study",
 }
@@ -48,7 +48,7 @@ def best_captioner() -> tuple[str, str]:
 
 
 def _at_hand(study: Study) -> bool:
-    """Whether a study's captioners are trained, or can be had without any training."""
+    """Whether a study's captioners are trained, or its corpus and published weights are here."""
     try:
         made = [plan.captioner(study, "base", seed) for seed in study.seeds]
     except (ValueError, FileNotFoundError):  # neither its corpus nor its weights are here
