@@ -1,5 +1,7 @@
 """The explorer: what the page ranks is what the analysis ranks."""
 
+import base64
+import json
 import re
 
 import numpy as np
@@ -10,7 +12,14 @@ from test_browser import axe_violations, browser  # noqa: F401
 from aacstudy.analysis.retrieval.normalise import NORMALISERS
 from aacstudy.report import explorer, html
 
-CAPTIONS = ["A dog barks.", "Rain </script><b>falls</b>.", "A sound.", "A dog barks.", "Wind.", "A bell."]
+CAPTIONS = [
+    "A dog barks.",
+    "Rain </script><b>falls</b>.",
+    "A sound.",
+    "A dog barks.",
+    "Wind.",
+    "src=http://a.example/x",
+]
 OWNERS = [0, 1, 1, 2, 2, 3]
 
 
@@ -109,6 +118,20 @@ def test_filter_and_sound(page):
 
 def test_it_is_accessible(page):
     assert axe_violations(page) == []
+
+
+def test_a_page_has_room_for_so_many_clips(monkeypatch):
+    monkeypatch.setattr(explorer, "MOST", 2)
+    mean, tokens = losses()
+    sounds = [np.full(explorer.RATE, 0.1)] * 4
+    text = explorer.explorer(mean, tokens, OWNERS, CAPTIONS, list("abcd"), sounds)
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1])
+    assert (data["clips"], data["owners"]) == (["a", "b"], [0, 1, 1])
+    assert data["captions"] == CAPTIONS[:3] and data["tokens"] == tokens[:3].tolist()
+    steps = np.frombuffer(base64.b64decode(data["losses"]), "<u2").reshape(2, 3) / 65535
+    kept = data["low"] + (data["high"] - data["low"]) * steps
+    np.testing.assert_allclose(kept, mean[:2, :3], atol=1e-4)
+    assert len(data["sounds"]) == 2 and all(data["sounds"])
 
 
 def test_sounds_have_a_budget(monkeypatch):

@@ -230,14 +230,6 @@ def test_verdict_cannot_tell():
     assert judged(drawn(audios=6, match=0.5)) == CANNOT_TELL
 
 
-def test_gain_without_caption_bias():
-    small, large = interval(0.01, 0.05), interval(0.3, 0.6)
-    assert predictions.without_bias(small, interval(-0.01, 0.01)) == HELD
-    assert predictions.without_bias(small, interval(0.1, 0.2)) == REFUTED
-    assert predictions.without_bias(small, interval(-0.1, 0.2)) == CANNOT_TELL
-    assert predictions.without_bias(large, interval(-0.01, 0.01)) is None
-
-
 def test_results_have_every_key_with_its_interval():
     pools = [drawn(audios=10), drawn(audios=10, seed=1)]
     found = theory.measure(pools)

@@ -108,15 +108,6 @@ def verdict(measured: Mapping[str, Interval]) -> str:
     return CANNOT_TELL
 
 
-def without_bias(share: Interval, gain: Interval, most: float = 0.1, margin: float = MARGIN) -> str | None:
-    """Whether the gain of normalising vanishes on a corpus without caption bias.
-
-    share: of the losses' variance between captions; gain: min-max minus raw. None where captions
-    may carry more than `most` of the variance: such a corpus cannot test the prediction.
-    """
-    return level(gain, margin) if share.high < most else None
-
-
 def results(
     found: Mapping[str, np.ndarray],
     identity: theory.Identity,
